@@ -1,0 +1,266 @@
+"""The command line: nouns read, verbs change. Each command is one call into `control` or `operate`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from collector.errors import CollectorError, InputError
+from collector.version import version
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
+
+    from collector.control.config import ConfigFile
+    from collector.control.host import Host
+
+DEFAULT_FILE = Path("/etc/collector/collector.yaml")
+
+
+@dataclass(frozen=True)
+class Options:
+    file: Path
+    instance: str
+
+
+class _Commands(click.Group):
+    """Commands that bring modules of their own are read when they are asked for: --help stays quick."""
+
+    _elsewhere = ("demo", "sink")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self._elsewhere])
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name == "sink":
+            from collector.operate.sink import sink  # noqa: PLC0415
+
+            return sink
+        if name == "demo":
+            from collector.operate.demo import demo  # noqa: PLC0415
+
+            return demo
+        return super().get_command(ctx, name)
+
+
+def _instance(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", value):
+        raise click.BadParameter(f"{value!r} is not a name; use letters, digits, - and _, at most 63")
+    return value
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.option("-c", "--config", "file", type=click.Path(path_type=Path), default=DEFAULT_FILE, show_default=True,
+              help="The configuration file.")  # fmt: skip
+@click.option("--instance", default="default", show_default=True, callback=_instance,
+              help="Which collector, where several run on one host.")  # fmt: skip
+@click.version_option(version(), prog_name="collector")
+@click.pass_context
+def main_group(context: click.Context, file: Path, instance: str) -> None:
+    """Sends a copy of a phone system's traffic, as VXLAN, to a t-meter.
+
+    \b
+    The usual way:
+      collector interfaces        which NIC gets the mirrored frames?
+      collector check             is the file right?
+      collector apply             make it so
+      collector status            how does it go?
+    """
+    context.obj = Options(file, instance)
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+@contextmanager
+def _netlink() -> Iterator[IPRoute]:
+    from pyroute2 import IPRoute  # noqa: PLC0415
+
+    from collector.control.host import require_host  # noqa: PLC0415
+
+    require_host()
+    with IPRoute(ext_ack=True) as netlink:
+        yield netlink
+
+
+def _read(options: Options, netlink: IPRoute) -> tuple[ConfigFile, Host, tuple[str, ...]]:
+    from collector.control.check import check as hold_against  # noqa: PLC0415
+    from collector.control.config import load_file  # noqa: PLC0415
+    from collector.control.host import read_host  # noqa: PLC0415
+
+    file = load_file(options.file)
+    host = read_host(netlink, options.instance, file.config.t_meter_address)
+    return file, host, hold_against(file, host)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _warn(warnings: tuple[str, ...]) -> None:
+    for words in warnings:
+        click.echo(f"warning: {words}", err=True)
+
+
+@main_group.command()
+@_as_json
+@click.pass_obj
+def check(options: Options, as_json: bool) -> None:
+    """Say whether the file is right, and fits this host. Changes nothing.
+
+    \b
+    Example:
+      collector -c collector.yaml check
+    """
+    from collector.control.config import load_file  # noqa: PLC0415
+
+    load_file(options.file)
+    with _netlink() as netlink:
+        file, _host, warnings = _read(options, netlink)
+    if as_json:
+        _print_json({"file": str(options.file), "warnings": list(warnings)})
+        return
+    _warn(warnings)
+    count = len(file.config.sources)
+    click.echo(f"{options.file}: good, {count} source{'' if count == 1 else 's'}")
+
+
+@main_group.command()
+@_as_json
+@click.pass_obj
+def plan(options: Options, as_json: bool) -> None:
+    """Print what `apply` would change. Changes nothing.
+
+    \b
+    Example:
+      collector plan
+    """
+    from collector.control.plan import plan as make_plan  # noqa: PLC0415
+
+    with _netlink() as netlink:
+        file, host, warnings = _read(options, netlink)
+    changes = [each.describe() for each in make_plan(file.config, host).changes]
+    if as_json:
+        _print_json({"changes": changes, "warnings": list(warnings)})
+        return
+    _warn(warnings)
+    click.echo("\n".join(changes) or "nothing to change")
+
+
+@main_group.command()
+@click.pass_obj
+def apply(options: Options) -> None:
+    """Make the kernel do what the file says; all of it, or nothing.
+
+    Frames flow on while it changes, and after the command has ended. A second
+    run changes nothing.
+
+    \b
+    Example:
+      collector apply && collector status
+    """
+    from collector.control.apply import apply as carry_out  # noqa: PLC0415
+
+    with _netlink() as netlink:
+        file, _host, warnings = _read(options, netlink)
+        _warn(warnings)
+        done = carry_out(file.config, options.instance, netlink)
+    _warn(done.warnings)
+    click.echo("\n".join(each.describe() for each in done.changes) or "nothing to change")
+
+
+@main_group.command()
+@click.pass_obj
+def remove(options: Options) -> None:
+    """Take everything away, and put back what was there before.
+
+    \b
+    Example:
+      collector remove
+    """
+    from collector.control.apply import apply as carry_out  # noqa: PLC0415
+    from collector.control.config import Config  # noqa: PLC0415
+
+    with _netlink() as netlink:
+        done = carry_out(Config(), options.instance, netlink)
+    click.echo("\n".join(each.describe() for each in done.changes) or "there is nothing to remove")
+
+
+@main_group.command()
+@_as_json
+@click.option("--interval", type=click.FloatRange(0, 60), default=None, metavar="SECONDS",
+              help="Measure rates over so long. Default: 1, and 0 (no rates) with --json.")  # fmt: skip
+@click.pass_obj
+def status(options: Options, as_json: bool, interval: float | None) -> None:
+    """Show what is attached where, frames in and out, drops and their reasons.
+
+    Leaves with 1 when something is not as it was applied.
+
+    \b
+    Examples:
+      collector status
+      collector status --json | jq .healthy
+    """
+    from collector.control import show  # noqa: PLC0415
+
+    with _netlink() as netlink:
+        report = show.measure(options.instance, netlink, (0.0 if as_json else 1.0) if interval is None else interval)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        show.print_status(report)
+    if not report.status.healthy:
+        sys.exit(1)
+
+
+@main_group.command()
+@_as_json
+@click.pass_obj
+def interfaces(options: Options, as_json: bool) -> None:
+    """List the NICs of this host, and the hook each can take.
+
+    \b
+    Example:
+      collector interfaces
+    """
+    from collector.control import show  # noqa: PLC0415
+
+    with _netlink() as netlink:
+        rows = show.read_interfaces(options.instance, netlink)
+    if as_json:
+        _print_json({"interfaces": [row.to_json() for row in rows]})
+    else:
+        show.print_interfaces(rows)
+
+
+@main_group.command()
+@click.pass_obj
+def metrics(options: Options) -> None:
+    """Print the Prometheus metrics once.
+
+    \b
+    Example:
+      collector metrics | grep dropped
+    """
+    from collector.control.metrics import exposition  # noqa: PLC0415
+
+    with _netlink() as netlink:
+        click.echo(exposition(options.instance, netlink), nl=False)
+
+
+def main() -> None:
+    """What a user can mend goes to stderr without a traceback; a bug of ours keeps it."""
+    try:
+        main_group(prog_name="collector")
+    except CollectorError as error:
+        label = "" if isinstance(error, InputError) and ":" in error.what.split(" ")[0] else "collector: "
+        click.echo(f"{label}{error}", err=True)
+        sys.exit(error.exit_code)

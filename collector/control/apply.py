@@ -1,0 +1,275 @@
+"""Carries a plan out: all of it, or nothing."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from collector.control import changes as change
+from collector.control.changes import Change
+from collector.control.host import Host, read_host, tune
+from collector.control.models import Config
+from collector.control.plan import Plan, interface_name, plan
+from collector.control.state import (
+    AT_SPLITTER, Notes, Place, Refusal, instance_folder, read_notes, write_notes,
+)  # fmt: skip
+from collector.datapath import attach, counters, libbpf, nic, program, splitter, tmeter
+from collector.datapath.attach import Hook, XdpRefusedError
+from collector.datapath.libbpf import BpfError, Fd
+from collector.errors import HostError
+
+NEIGHBOUR_PATIENCE = 3.0  # seconds for ARP to be answered; without an answer apply goes on
+NO_REDIRECTED = "it takes no redirected frames"
+
+
+@dataclass(frozen=True)
+class Applied:
+    changes: tuple[Change, ...]
+    host: Host  # as it is afterwards
+    warnings: tuple[str, ...] = ()
+
+
+def apply(config: Config, instance: str, netlink: IPRoute) -> Applied:
+    """HostError: the host refused, and what ran before runs on."""
+    try:
+        return _apply(config, instance, netlink)
+    except HostError:
+        folder = instance_folder(instance)
+        if folder.exists():
+            write_notes(folder, replace(read_notes(folder), failed=True))
+        raise
+
+
+def _apply(config: Config, instance: str, netlink: IPRoute) -> Applied:
+    while True:
+        host = read_host(netlink, instance, config.t_meter_address)
+        wanted = plan(config, host)
+        try:
+            _Transaction(wanted, host, config, instance, netlink).run()
+        except _EgressRefusedError as refusal:
+            _remember(instance, host, refusal, "egress")
+        except XdpRefusedError as refusal:
+            _remember(instance, host, refusal, "source")
+        else:
+            after = read_host(netlink, instance, config.t_meter_address)
+            return Applied(wanted.changes, after, tuple(_warn(wanted, netlink)))
+
+
+class _EgressRefusedError(XdpRefusedError):
+    pass
+
+
+def _remember(instance: str, host: Host, refusal: XdpRefusedError, role: str) -> None:
+    """The next plan takes the refusal as a fact, and chooses another hook."""
+    here = host.nic(refusal.ifindex)
+    known = Refusal(refusal.ifindex, role, here.mtu if here else 0, refusal.words)
+    if known in host.notes.refusals:
+        raise HostError(f"{interface_name(host, refusal.ifindex)} refuses XDP: {refusal.words}")
+    folder = instance_folder(instance)
+    folder.mkdir(parents=True, exist_ok=True)
+    others = tuple(
+        each for each in host.notes.refusals if (each.ifindex, each.role) != (known.ifindex, role)
+    )
+    write_notes(folder, replace(host.notes, netns=host.netns, refusals=(*others, known)))
+
+
+def _warn(wanted: Plan, netlink: IPRoute) -> Iterator[str]:
+    neighbour = wanted.wanted.neighbour
+    kept = any(isinstance(each, change.KeepNeighbour) for each in wanted.changes)
+    if neighbour and kept and not tmeter.wait_for_neighbour(netlink, neighbour, NEIGHBOUR_PATIENCE):
+        yield (
+            f"{neighbour.address} does not answer ARP: frames wait for it, and those that wait too long "
+            "are dropped (reason neighbour)"
+        )
+
+
+class _Transaction:
+    def __init__(self, wanted: Plan, host: Host, config: Config, instance: str, netlink: IPRoute) -> None:
+        self.plan = wanted
+        self.host = host
+        self.config = config
+        self.instance = instance
+        self.netlink = netlink
+        self.folder = instance_folder(instance)
+        self.splitter = host.splitter
+        self.object: libbpf.Object | None = None
+        self.undo = ExitStack()
+
+    def run(self) -> None:
+        if self.plan.changes:
+            with self.undo:
+                self._prepare()
+                for each in self.plan.changes:
+                    with _explained(each):
+                        self._carry_out(each)
+                self._verify()
+                self.undo.pop_all()
+        self._settle()
+
+    def _prepare(self) -> None:
+        """The origins are on record before anything is changed, so that `remove` knows them always."""
+        if not self.folder.exists():
+            self.undo.callback(_remove_folder, self.folder)
+            self.folder.mkdir(parents=True)
+        notes, tunings = self.host.notes, self.plan.wanted.tunings
+        fresh = {key: self.host.tunings[key] for key in tunings if key not in notes.origins}
+        if self.folder.joinpath("notes").exists():
+            self.undo.callback(write_notes, self.folder, notes)
+        write_notes(
+            self.folder,
+            replace(
+                notes,
+                netns=self.host.netns,
+                origins={**notes.origins, **fresh},
+                neighbour=self.plan.wanted.neighbour or notes.neighbour,
+            ),
+        )
+
+    def _carry_out(self, each: Change) -> None:
+        match each:
+            case change.Tune():
+                self._tune(each)
+            case change.KeepNeighbour():
+                self.undo.callback(tmeter.forget_neighbour, self.netlink, each.neighbour)
+                tmeter.keep_neighbour(self.netlink, each.neighbour)
+            case change.ForgetNeighbour():
+                self.undo.callback(tmeter.keep_neighbour, self.netlink, each.neighbour)
+                tmeter.forget_neighbour(self.netlink, each.neighbour)
+            case change.MakeSplitter():
+                self._make_splitter()
+            case change.DropSplitter():
+                splitter.remove(self.netlink)
+            case change.Load():
+                self._load(each)
+            case change.WatchLosses():
+                self._watch_losses()
+            case change.Attach():
+                self._attach(each.place, each.program)
+            case change.Replace():
+                self._replace(each.place, each.program)
+            case change.Detach():
+                self._detach(each.place)
+
+    def _tune(self, each: change.Tune) -> None:
+        if self.host.nic(each.tuning.ifindex) or each.interface == "lo":
+            self.undo.callback(tune, self.netlink, each.interface, each.tuning, each.old)
+            tune(self.netlink, each.interface, each.tuning, each.new)
+
+    def _make_splitter(self) -> None:
+        if self.splitter:
+            splitter.start(self.netlink, self.splitter)
+            return
+        self.undo.callback(splitter.remove, self.netlink)
+        self.splitter = splitter.create(self.netlink)
+
+    def _load(self, each: change.Load) -> None:
+        assert self.splitter is not None
+        self.object = program.load(replace(each.settings, splitter=self.splitter), self.folder)
+        for name in program.KEPT_MAPS:
+            if not (self.folder / name).exists():
+                self.undo.callback((self.folder / name).unlink)
+                libbpf.pin(self.object.map(name), self.folder / name)
+        former = {source.slot for source in each.former.sources} if each.former else set()
+        for source in each.settings.sources:
+            if source.slot not in former:
+                counters.reset_source(self.folder, source.slot)
+
+    def _watch_losses(self) -> None:
+        for name in attach.LOSS_PROGRAMS:
+            path = self.folder / name
+            former = libbpf.pinned(path)
+            self.undo.callback(partial(libbpf.pin, former, path) if former else path.unlink)
+        attach.watch_losses(self._loaded, self.folder)
+
+    def _attach(self, place: Place, name: str) -> None:
+        ifindex = self._ifindex(place)
+        attach.attach(self._loaded.program(name), ifindex, place.hook, self.folder, self.netlink)
+        self.undo.callback(attach.detach, ifindex, place.hook, self.folder, self.netlink)
+        self._after_attaching(place)
+
+    def _replace(self, place: Place, name: str) -> None:
+        where = (self._ifindex(place), place.hook, self.folder, self.netlink)
+        former = attach.replace(self._loaded.program(name), *where)
+        self.undo.callback(attach.replace, former, *where)
+        self._after_attaching(place)
+
+    def _after_attaching(self, place: Place) -> None:
+        if place.ifindex == AT_SPLITTER and self.splitter:
+            splitter.start(self.netlink, self.splitter)
+        route = self.host.route
+        if place.hook is Hook.XDP_NATIVE and route and place.ifindex == route.ifindex:
+            features = nic.xdp_features()
+            if features is not None and not features.get(place.ifindex, 0) & nic.XDP_NDO_XMIT:
+                raise _EgressRefusedError(place.ifindex, NO_REDIRECTED)
+
+    def _detach(self, place: Place) -> None:
+        ifindex = self._ifindex(place)
+        former = attach.attached_program(ifindex, place.hook, self.folder)
+        if former:
+            self.undo.callback(attach.attach, former, ifindex, place.hook, self.folder, self.netlink)
+        attach.detach(ifindex, place.hook, self.folder, self.netlink)
+
+    @property
+    def _loaded(self) -> libbpf.Object:
+        assert self.object is not None, "a plan loads before it attaches"
+        return self.object
+
+    def _ifindex(self, place: Place) -> int:
+        if place.ifindex != AT_SPLITTER:
+            return place.ifindex
+        assert self.splitter is not None
+        return self.splitter.rx
+
+    def _verify(self) -> None:
+        left = plan(self.config, read_host(self.netlink, self.instance, self.config.t_meter_address)).changes
+        if left:
+            words = "; ".join(each.describe() for each in left)
+            raise HostError(f"the kernel took the changes, but this is still to do: {words}")
+
+    def _settle(self) -> None:
+        """What is now on record: only what a later `remove` has to put back."""
+        wanted = self.plan.wanted
+        if wanted.settings is None:
+            _remove_folder(self.folder)
+            return
+        notes = read_notes(self.folder)
+        origins = {key: value for key, value in notes.origins.items() if key in wanted.tunings}
+        settled = replace(notes, digest=wanted.digest, origins=origins, neighbour=wanted.neighbour, failed=False)
+        if settled != notes:
+            write_notes(self.folder, settled)
+
+
+@contextmanager
+def _explained(each: Change) -> Iterator[None]:
+    try:
+        yield
+    except (BpfError, NetlinkError, OSError) as error:
+        said = str(error) if isinstance(error, BpfError) else _reason(error)
+        raise HostError(
+            f"could not {each.describe()}: {said}", "What was there before is in place again."
+        ) from error
+
+
+def _reason(error: NetlinkError | OSError) -> str:
+    if isinstance(error, NetlinkError):
+        return str(error.args[1] if len(error.args) > 1 else error)
+    return error.strerror or errno.errorcode.get(error.errno or 0, "unknown error")
+
+
+def _remove_folder(folder: Path) -> None:
+    """With the pins go the maps, and whatever links are still there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    try:
+        folder.parent.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):  # another instance is there
+            raise

@@ -1,0 +1,155 @@
+"""Holds a configuration against this host. What is wrong stops everything; the rest is a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from collector.control.config import ConfigFile
+from collector.control.conflicts import clash
+from collector.control.document import Path as Keys
+from collector.control.host import Host
+from collector.control.models import ByMac, Source, SpanSource
+from collector.control.plan import choose_hook, find_nic, source_nics
+from collector.datapath import nic
+from collector.datapath.nic import Nic
+from collector.datapath.vxlan import ETHERNET_HEADER, OUTER_IP_OVERHEAD
+from collector.errors import HostError
+
+LEAST_PATH_MTU = 576  # bytes; every IPv4 host takes that much (RFC 791)
+
+Problem = tuple[Keys, str]
+
+
+def check(file: ConfigFile, host: Host) -> tuple[str, ...]:
+    """Returns warnings. InputError: the file is wrong for this host; HostError: the host is not ready."""
+    problems = [*_source_problems(file, host), *_t_meter_problems(file, host)]
+    if problems:
+        for keys, words in problems:
+            file.document.complain(keys, words)
+        raise file.document.error(file.filename)
+    if file.config.sources:
+        _require_ready(file, host)
+    return tuple(_warnings(file, host))
+
+
+def _source_problems(file: ConfigFile, host: Host) -> Iterator[Problem]:
+    seen: list[tuple[Source, Nic]] = []
+    for index, source in enumerate(file.config.sources):
+        here = find_nic(source.interface, host)
+        keys = ("sources", index, "interface")
+        if here is None:
+            yield keys, _missing(source, host)
+            continue
+        for earlier, its_nic in seen:
+            if here.ifindex == its_nic.ifindex:
+                yield from _together(earlier, source, here, index)
+        seen.append((source, here))
+        if isinstance(source, SpanSource):
+            yield from _span_problems(here, host, keys)
+
+
+def _missing(source: Source, host: Host) -> str:
+    wanted = source.interface
+    what = f"MAC address {wanted.mac}" if isinstance(wanted, ByMac) else f"name {wanted}"
+    there = ", ".join(f"{each.name} ({each.mac})" for each in host.nics) or "none"
+    return f"there is no interface with the {what}; this host has {there}"
+
+
+def _together(first: Source, second: Source, here: Nic, index: int) -> Iterator[Problem]:
+    one, other = (each.model_copy(update={"interface": here.name}) for each in (first, second))
+    words = clash(one, other) if first.interface != second.interface else None
+    if words:
+        yield ("sources", index, "interface"), f"source '{first.name}' {words}"
+    if first.hook != second.hook:
+        yield (
+            ("sources", index, "hook"),
+            f"source '{first.name}' on {here.name} says {first.hook}; one NIC has one hook: use the same",
+        )
+
+
+def _span_problems(here: Nic, host: Host, keys: Keys) -> Iterator[Problem]:
+    """A span source takes every frame, the host's own too."""
+    if here.addresses:
+        yield (
+            keys,
+            f"{here.name} has the address {here.addresses[0]}, by which this host would no longer be "
+            "reached; use a NIC without an address for a span source",
+        )
+    elif host.route and host.route.ifindex == here.ifindex:
+        yield keys, f"{here.name} is also the way to the t-meter; use another NIC for a span source"
+
+
+def _t_meter_problems(file: ConfigFile, host: Host) -> Iterator[Problem]:
+    if host.route and "address of this host" in host.route.refusal:
+        address = file.config.t_meters[0].address
+        yield (
+            ("t_meters", 0, "address"),
+            f"{address} is an address of this host; write the t-meter's own address",
+        )
+
+
+def _require_ready(file: ConfigFile, host: Host) -> None:
+    t_meter, route = file.config.t_meters[0], host.route
+    if route is None or route.refusal:
+        why = route.refusal if route else "it is not known"
+        raise HostError(
+            f"the t-meter '{t_meter.name}' ({t_meter.address}) cannot be reached: {why}",
+            "Give this host an address and a route to it, or correct the address.",
+        )
+    if route.path_mtu < LEAST_PATH_MTU:
+        raise HostError(
+            f"the way to the t-meter takes packets of {route.path_mtu} bytes only",
+            f"It must take {LEAST_PATH_MTU} at least: look at the MTU of the NIC and of the route.",
+        )
+    for ifindex, sources in source_nics(file.config, host).items():
+        here = host.nic(ifindex)
+        if here and sources[0].hook != "tc":
+            _require_free_xdp(here, host)
+
+
+def _require_free_xdp(here: Nic, host: Host) -> None:
+    ours = any(place.ifindex == here.ifindex and place.hook.is_xdp for place in host.state.programs)
+    if here.xdp_program and not ours:
+        raise HostError(
+            f"another program (id {here.xdp_program}) is attached to {here.name} at XDP",
+            f"Detach it: ip link set dev {here.name} xdp off (or xdpgeneric off); or set hook: tc.",
+        )
+
+
+def _warnings(file: ConfigFile, host: Host) -> Iterator[str]:
+    for ifindex, sources in source_nics(file.config, host).items():
+        here = host.nic(ifindex)
+        if here is None or host.route is None:
+            continue
+        names = ", ".join(source.name for source in sources)
+        if not here.carrier and here.up:
+            yield f"source {names}: {here.name} has no link; is the cable in?"
+        if not here.up and not isinstance(sources[0], SpanSource):
+            yield f"source {names}: {here.name} is down; nothing arrives there"
+        yield from _oversize_warning(file, host, here, names)
+        if isinstance(sources[0], SpanSource):
+            yield from _fixed_offloads(here, names)
+        if choose_hook(ifindex, sources, host).hook == "tc" and here.xdp_program:
+            yield f"source {names}: another program is attached to {here.name} at XDP, and sees frames first"
+
+
+def _oversize_warning(file: ConfigFile, host: Host, here: Nic, names: str) -> Iterator[str]:
+    if not isinstance(next(s for s in file.config.sources if s.name == names.split(", ")[0]), SpanSource):
+        return
+    assert host.route is not None
+    largest = here.mtu + ETHERNET_HEADER + OUTER_IP_OVERHEAD
+    action = {"fragment": "go in IP fragments", "slice": "are cut", "drop": "are dropped"}
+    if largest > host.route.path_mtu:
+        yield (
+            f"source {names}: the largest frames of {here.name} (MTU {here.mtu}) need packets of {largest} "
+            f"bytes and the way to the t-meter takes {host.route.path_mtu}: they "
+            f"{action[file.config.t_meters[0].oversize]}"
+        )
+
+
+def _fixed_offloads(here: Nic, names: str) -> Iterator[str]:
+    for name in nic.ALTERING:
+        feature = here.features.get(name)
+        if feature and feature.on and not feature.changeable:
+            effect = "several frames can arrive as one" if name in nic.MERGING else "VLAN tags can be lost"
+            yield f"source {names}: the driver of {here.name} cannot switch {name} off: {effect}"

@@ -1,0 +1,117 @@
+"""This host, as far as a plan needs to know it: read once, then only looked at."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from collector.control.state import Notes, State, Tuning, instance_folder, read_notes, read_state
+from collector.datapath import nic, program, splitter, tmeter
+from collector.datapath.nic import Nic
+from collector.errors import HostError
+
+LOOPBACK = 1
+OLDEST_KERNEL = (6, 1)
+FORWARDING = Tuning(LOOPBACK, "sysctl", "ipv4.forwarding")
+_PROC = Path("/proc/sys/net")
+
+
+@dataclass(frozen=True)
+class Host:
+    netns: int
+    nics: tuple[Nic, ...]
+    route: tmeter.Route | None  # to the configured t-meter
+    tunings: Mapping[Tuning, str]
+    splitter: splitter.Splitter | None
+    notes: Notes
+    state: State
+
+    def nic(self, ifindex: int) -> Nic | None:
+        return next((each for each in self.nics if each.ifindex == ifindex), None)
+
+
+def require_host() -> None:
+    """Everything that must be true before the kernel is asked for anything; HostError otherwise."""
+    if os.geteuid() != 0:
+        raise HostError("this command needs root", "run it again with sudo")
+    release = platform.release()
+    numbers = re.match(r"(\d+)\.(\d+)", release)
+    if not numbers or (int(numbers[1]), int(numbers[2])) < OLDEST_KERNEL:
+        oldest = ".".join(map(str, OLDEST_KERNEL))
+        raise HostError(f"the kernel {release} is too old", f"Linux {oldest} or newer is needed (Debian 12)")
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    if not any(line.split()[1:3] == [str(program.BPFFS), "bpf"] for line in mounts):
+        raise HostError(
+            f"no BPF file system is mounted on {program.BPFFS}",
+            f"mount it: mount -t bpf bpf {program.BPFFS}",
+        )
+    if not program.OBJECT.exists():
+        raise HostError(f"the eBPF program {program.OBJECT} is missing", "build it: make setup")
+
+
+def read_host(netlink: IPRoute, instance: str, t_meter: IPv4Address | None) -> Host:
+    folder = instance_folder(instance)
+    notes = read_notes(folder)
+    nics = nic.read_nics(netlink)
+    pair = splitter.find(nics)
+    ours = {pair.tx, pair.rx} if pair else set()
+    tunings = _read_tunings(nics)
+    netns = os.stat("/proc/thread-self/ns/net").st_ino
+    kept = tmeter.kept_neighbours(netlink)
+    return Host(
+        netns=netns,
+        nics=tuple(each for each in nics if each.ifindex not in ours),
+        route=tmeter.find_route(netlink, t_meter) if t_meter else None,
+        tunings=tunings,
+        splitter=pair,
+        notes=notes,
+        state=read_state(folder, notes, netns, nics, pair, tunings, kept, netlink),
+    )
+
+
+_SYSCTLS = ("ipv4.arp_evict_nocarrier", "ipv6.disable_ipv6")
+
+
+def _read_tunings(nics: tuple[Nic, ...]) -> dict[Tuning, str]:
+    """Every setting that a plan might want to change, for every NIC, as it is now."""
+    found = {FORWARDING: _sysctl("lo", "ipv4.forwarding").read_text().strip()}
+    for each in nics:
+        found[Tuning(each.ifindex, "flag", "up")] = _on(each.up)
+        found[Tuning(each.ifindex, "flag", "promiscuous")] = _on(each.promiscuous)
+        for name in nic.ALTERING:
+            feature = each.features.get(name)
+            if feature and (feature.changeable or feature.on):
+                found[Tuning(each.ifindex, "feature", name)] = _on(feature.on)
+        for name in _SYSCTLS:
+            file = _sysctl(each.name, name)
+            if file.exists():
+                found[Tuning(each.ifindex, "sysctl", name)] = file.read_text().strip()
+    return found
+
+
+def tune(netlink: IPRoute, name: str, tuning: Tuning, value: str) -> None:
+    """`name`: the interface's."""
+    if tuning.kind == "sysctl":
+        _sysctl(name, tuning.name).write_text(value)
+    elif tuning.kind == "feature":
+        nic.set_feature(name, tuning.name, value == "on")
+    elif tuning.name == "up":
+        nic.set_up(netlink, tuning.ifindex, value == "on")
+    else:
+        nic.set_promiscuous(netlink, tuning.ifindex, value == "on")
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"
+
+
+def _sysctl(interface: str, name: str) -> Path:
+    family, key = name.split(".")
+    return _PROC / family / "conf" / interface / key

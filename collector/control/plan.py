@@ -1,0 +1,268 @@
+"""From the configuration and the host to what should run, and from there to the changes.
+
+Nothing here asks the kernel or changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from collector.control.changes import (
+    Attach, Change, Detach, DropSplitter, ForgetNeighbour, KeepNeighbour, Load, MakeSplitter, Replace, Tune,
+    WatchLosses,
+)  # fmt: skip
+from collector.control.config import digest
+from collector.control.host import FORWARDING, Host
+from collector.control.models import ByMac, Config, Source, SpanSource, VniMap, VxlanSource
+from collector.control.state import AT_SPLITTER, Place, State, Tuning
+from collector.datapath import nic, program
+from collector.datapath.attach import FORWARD_TC, FORWARD_XDP, PASS_XDP, Hook
+from collector.datapath.nic import Nic
+from collector.datapath.tmeter import Neighbour
+
+ANY_SENDER = (IPv4Network("0.0.0.0/0"),)
+_LATE = ("promiscuous", "up")  # once the program is attached, so that the host sees no mirrored frame
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The hook of a NIC, and why not a better one."""
+
+    hook: Hook
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    wanted: State
+    changes: tuple[Change, ...]
+
+
+def plan(config: Config, host: Host) -> Plan:
+    """`config` must have passed `check` on this host."""
+    wanted = wanted_state(config, host) if config.sources else State(digest=digest(config))
+    return Plan(wanted, tuple(_changes(host, wanted)))
+
+
+def find_nic(interface: str | ByMac, host: Host) -> Nic | None:
+    wanted = interface.mac if isinstance(interface, ByMac) else interface
+    return next((each for each in host.nics if wanted in (each.name, each.mac)), None)
+
+
+def source_nics(config: Config, host: Host) -> dict[int, list[Source]]:
+    """The sources by ifindex; those whose NIC is not there are left out."""
+    found: dict[int, list[Source]] = {}
+    for source in config.sources:
+        each = find_nic(source.interface, host)
+        if each:
+            found.setdefault(each.ifindex, []).append(source)
+    return found
+
+
+def choose_hook(ifindex: int, sources: list[Source], host: Host) -> Choice:
+    wish = sources[0].hook
+    if wish == "tc":
+        return Choice(Hook.TC, "the file says hook: tc")
+    why = refusal(ifindex, "source", host) or egress_refusal(ifindex, host)
+    if not why:
+        return Choice(Hook.XDP_NATIVE)
+    return Choice(Hook.XDP_GENERIC if wish == "xdp" else Hook.TC, why)
+
+
+def refusal(ifindex: int, role: str, host: Host) -> str:
+    """Why not native XDP here, by what the driver says of itself or has said when asked."""
+    here = host.nic(ifindex)
+    if here is None:
+        return "the interface is not there"
+    for each in host.notes.refusals:
+        if (each.ifindex, each.role, each.mtu) == (ifindex, role, here.mtu):
+            return each.words
+    if here.xdp_features is not None and not here.xdp_features & nic.XDP_BASIC:
+        return f"the driver {here.driver or 'of this interface'} has no native XDP"
+    return ""
+
+
+def egress_refusal(ifindex: int, host: Host) -> str:
+    """Why the NIC towards the t-meter cannot take frames from XDP at `ifindex`."""
+    if host.route is None or not host.route.ifindex:
+        return ""
+    words = refusal(host.route.ifindex, "egress", host)
+    if not words and ifindex != host.route.ifindex:
+        words = refusal(host.route.ifindex, "source", host)
+    egress = host.nic(host.route.ifindex)
+    return f"the egress NIC {egress.name}: {words}" if words and egress else words
+
+
+def wanted_state(config: Config, host: Host) -> State:
+    route, by_nic = host.route, source_nics(config, host)
+    assert route is not None, "check() lets no source pass without a t-meter"
+    hooks = {ifindex: choose_hook(ifindex, sources, host).hook for ifindex, sources in by_nic.items()}
+    programs = {Place(AT_SPLITTER, Hook.TC): FORWARD_TC}
+    for ifindex, hook in hooks.items():
+        programs[Place(ifindex, Hook.TC)] = FORWARD_TC
+        if hook.is_xdp:
+            programs[Place(ifindex, hook)] = FORWARD_XDP
+    if Hook.XDP_NATIVE in hooks.values() and hooks.get(route.ifindex) is not Hook.XDP_NATIVE:
+        programs[Place(route.ifindex, Hook.XDP_NATIVE)] = PASS_XDP
+    return State(
+        settings=_settings(config, host, by_nic),
+        programs=programs,
+        tunings=_tunings(by_nic, programs, host),
+        neighbour=Neighbour(route.ifindex, route.next_hop),
+        losses=program.BTF.exists(),
+        splitter=True,
+        digest=digest(config),
+    )
+
+
+def _settings(config: Config, host: Host, by_nic: Mapping[int, list[Source]]) -> program.Settings:
+    route, t_meter = host.route, config.t_meters[0]
+    assert route is not None
+    slots = _slots(config, host.state)
+    sources = [
+        _source(source, slots[source.name], ifindex)
+        for ifindex, here in by_nic.items()
+        for source in here
+    ]
+    return program.Settings(
+        netns=host.netns,
+        tmeter=program.TMeter(
+            name=t_meter.name,
+            source=route.source,
+            address=t_meter.address,
+            port=t_meter.port,
+            path_mtu=route.path_mtu,
+            oversize=program.Oversize[t_meter.oversize.upper()],
+            ifindex=route.ifindex,
+        ),
+        sources=tuple(sorted(sources, key=lambda source: source.slot)),
+    )
+
+
+def _slots(config: Config, state: State) -> dict[str, int]:
+    """A source keeps its slot, and with it its counters, for as long as its name stays in the file."""
+    held = {source.name: source.slot for source in state.settings.sources} if state.settings else {}
+    free = iter(sorted(set(range(program.MAX_SOURCES)) - set(held.values())))
+    names = [source.name for source in config.sources]
+    return {name: held[name] if name in held else next(free) for name in names}
+
+
+def _source(source: Source, slot: int, ifindex: int) -> program.Source:
+    strip = source.vlan == "strip"
+    if isinstance(source, SpanSource):
+        return program.Source(
+            slot, source.name, program.SourceType.SPAN, ifindex, vni=source.vni, strip_vlan=strip
+        )
+    rule, vni, entries = _vni(source)
+    return program.Source(
+        slot, source.name, program.SourceType.VXLAN, ifindex, rule, vni, entries, strip,
+        source.port, tuple(sorted(source.from_ or ANY_SENDER)),
+    )  # fmt: skip
+
+
+def _vni(source: VxlanSource) -> tuple[program.VniRule, int | None, tuple[tuple[int, int], ...]]:
+    if isinstance(source.vni, VniMap):
+        return program.VniRule.MAP, source.vni.default, source.vni.entries
+    if isinstance(source.vni, int):
+        return program.VniRule.FIXED, source.vni, ()
+    return program.VniRule.KEEP, None, ()
+
+
+def _tunings(
+    by_nic: Mapping[int, list[Source]], programs: Mapping[Place, str], host: Host
+) -> dict[Tuning, str]:
+    """Only what this host has and lets be changed."""
+    assert host.route is not None
+    wanted = {FORWARDING: "1", Tuning(host.route.ifindex, "sysctl", "ipv4.arp_evict_nocarrier"): "0"}
+    for place in programs:
+        if place.hook.is_xdp:
+            wanted |= {Tuning(place.ifindex, "feature", name): "off" for name in nic.MERGING}
+    for ifindex, sources in by_nic.items():
+        if isinstance(sources[0], SpanSource):
+            wanted |= {Tuning(ifindex, "feature", name): "off" for name in nic.ALTERING}
+            wanted[Tuning(ifindex, "sysctl", "ipv6.disable_ipv6")] = "1"
+            wanted |= {Tuning(ifindex, "flag", name): "on" for name in _LATE}
+    return {tuning: value for tuning, value in wanted.items() if _changeable(tuning, host)}
+
+
+def _changeable(tuning: Tuning, host: Host) -> bool:
+    if tuning.kind != "feature":
+        return tuning in host.tunings
+    here = host.nic(tuning.ifindex)
+    feature = here.features.get(tuning.name) if here else None
+    return feature is not None and feature.changeable
+
+
+def _changes(host: Host, wanted: State) -> Iterator[Change]:
+    """In this order no frame reaches the host, is lost or is sent twice while they are made."""
+    now = host.state
+    old, new = now.programs, wanted.programs
+    reload = wanted.settings != now.settings or any(old.get(place) != new[place] for place in new)
+    missing = {key: value for key, value in wanted.tunings.items() if host.tunings.get(key) != value}
+    late = {key: value for key, value in missing.items() if key.kind == "flag"}
+    stale = {
+        key: value
+        for key, value in host.notes.origins.items()
+        if key not in wanted.tunings and host.tunings.get(key) not in (None, value)
+    }
+    yield from _tune({key: missing[key] for key in missing.keys() - late.keys()}, host)
+    if wanted.neighbour and wanted.neighbour != now.neighbour:
+        yield KeepNeighbour(wanted.neighbour)
+    if wanted.splitter and not now.splitter:
+        yield MakeSplitter()
+    if wanted.settings and reload:
+        yield Load(wanted.settings, now.settings)
+        if wanted.losses:
+            yield WatchLosses()
+        yield from _attach(old, new, host)
+    yield from _tune(late, host)
+    flags = {key: value for key, value in stale.items() if key.kind == "flag"}
+    yield from _tune(flags, host)
+    gone = sorted((place for place in old if place not in new), key=lambda place: not place.hook.is_xdp)
+    yield from (Detach(place, host_name(host, place)) for place in gone if not _in_the_way(place, new))
+    if now.neighbour and now.neighbour != wanted.neighbour:
+        yield ForgetNeighbour(now.neighbour)
+    yield from _tune({key: stale[key] for key in stale.keys() - flags.keys()}, host)
+    if host.splitter and not wanted.splitter:
+        yield DropSplitter()
+
+
+def _attach(old: Mapping[Place, str], new: Mapping[Place, str], host: Host) -> Iterator[Change]:
+    """tc before XDP, which leaves frames to it; the NIC towards the t-meter before the sources."""
+
+    def order(place: Place) -> tuple[bool, bool]:
+        return place.hook.is_xdp, new[place] == FORWARD_XDP
+
+    for place in sorted(new, key=order):
+        if place in old:
+            yield Replace(place, host_name(host, place), new[place])
+            continue
+        for other in old:
+            if _same_xdp(other, place):
+                yield Detach(other, host_name(host, other))
+        yield Attach(place, host_name(host, place), new[place])
+
+
+def _same_xdp(one: Place, other: Place) -> bool:
+    """A NIC takes XDP natively or generically, not both at once."""
+    return one != other and one.ifindex == other.ifindex and one.hook.is_xdp and other.hook.is_xdp
+
+
+def _in_the_way(place: Place, new: Mapping[Place, str]) -> bool:
+    return any(_same_xdp(place, other) for other in new)
+
+
+def _tune(tunings: Mapping[Tuning, str], host: Host) -> Iterator[Change]:
+    for tuning, value in sorted(tunings.items(), key=lambda item: item[0]):
+        yield Tune(tuning, interface_name(host, tuning.ifindex), host.tunings[tuning], value)
+
+
+def interface_name(host: Host, ifindex: int) -> str:
+    here = host.nic(ifindex)
+    return here.name if here else "lo" if ifindex == 1 else f"interface {ifindex}"
+
+
+def host_name(host: Host, place: Place) -> str:
+    return "the splitter" if place.ifindex == AT_SPLITTER else interface_name(host, place.ifindex)

@@ -1,0 +1,164 @@
+"""What runs: read back from the kernel, in the same words in which a plan says what should run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from collector.datapath import attach, libbpf, program
+from collector.datapath.attach import Hook
+from collector.datapath.nic import Nic
+from collector.datapath.splitter import Splitter
+from collector.datapath.tmeter import Neighbour
+from collector.errors import HostError
+
+AT_SPLITTER = -1  # stands for the splitter's ifindex, which only the kernel knows
+_NOTES_SIZE = 65536
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    ifindex: int
+    hook: Hook
+
+
+@dataclass(frozen=True, order=True)
+class Tuning:
+    """A setting of an interface: `up`, `promiscuous`, an offload, or a key of net.FAMILY.conf.NIC."""
+
+    ifindex: int
+    kind: str  # "flag", "feature" or "sysctl"
+    name: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an interface takes no native XDP, or as egress no redirected frames; true for one MTU."""
+
+    ifindex: int
+    role: str  # "source" or "egress"
+    mtu: int
+    words: str
+
+
+@dataclass(frozen=True)
+class State:
+    settings: program.Settings | None = None  # the splitter's ifindexes left out
+    programs: Mapping[Place, str] = field(default_factory=dict)
+    tunings: Mapping[Tuning, str] = field(default_factory=dict)
+    neighbour: Neighbour | None = None
+    losses: bool = False  # the tracepoints that count what the egress NIC did not take
+    splitter: bool = False
+    digest: str = ""  # of the configuration file
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What cannot be read back from the kernel, kept in a pinned map beside the program.
+
+    `origins`: what the tunings were before us, for `remove`.
+    """
+
+    netns: int = 0
+    digest: str = ""
+    origins: Mapping[Tuning, str] = field(default_factory=dict)
+    refusals: tuple[Refusal, ...] = ()
+    neighbour: Neighbour | None = None
+    failed: bool = False  # the last apply
+
+
+def instance_folder(instance: str) -> Path:
+    return program.BPFFS / "collector" / instance
+
+
+def read_notes(folder: Path) -> Notes:
+    fd = libbpf.pinned(folder / "notes") if folder.exists() else None
+    if fd is None:
+        return Notes()
+    raw: dict[str, Any] = json.loads(libbpf.lookup(fd, bytes(4))[0].rstrip(b"\0") or b"{}")
+    neighbour = raw.get("neighbour")
+    return Notes(
+        netns=raw.get("netns", 0),
+        digest=raw.get("digest", ""),
+        origins={Tuning(*key): value for key, value in raw.get("origins", [])},
+        refusals=tuple(Refusal(*each) for each in raw.get("refusals", [])),
+        neighbour=Neighbour(neighbour[0], IPv4Address(neighbour[1])) if neighbour else None,
+        failed=raw.get("failed", False),
+    )
+
+
+def write_notes(folder: Path, notes: Notes) -> None:
+    neighbour = notes.neighbour
+    raw = {
+        "netns": notes.netns,
+        "digest": notes.digest,
+        "origins": [[[key.ifindex, key.kind, key.name], value] for key, value in notes.origins.items()],
+        "refusals": [[each.ifindex, each.role, each.mtu, each.words] for each in notes.refusals],
+        "neighbour": [neighbour.ifindex, str(neighbour.address)] if neighbour else None,
+        "failed": notes.failed,
+    }
+    fd = libbpf.pinned(folder / "notes")
+    if fd is None:
+        fd = libbpf.create_array("notes", _NOTES_SIZE)
+        libbpf.pin(fd, folder / "notes")
+    libbpf.update(fd, bytes(4), json.dumps(raw).encode().ljust(_NOTES_SIZE, b"\0"))
+
+
+def read_state(
+    folder: Path,
+    notes: Notes,
+    netns: int,
+    nics: tuple[Nic, ...],
+    splitter: Splitter | None,
+    tunings: Mapping[Tuning, str],
+    kept: frozenset[Neighbour],
+    netlink: IPRoute,
+) -> State:
+    if not folder.exists():
+        return State(splitter=splitter is not None and splitter.up)
+    if notes.netns not in (0, netns):
+        raise HostError(
+            f"instance {folder.name} runs in another network namespace",
+            "choose another name with --instance, or enter that namespace first",
+        )
+    attached = attach.find(folder, netlink)
+    return State(
+        settings=_common_settings(attached, splitter),
+        programs={_place(each, nics, splitter): each.info.name for each in attached},
+        tunings={key: tunings[key] for key in notes.origins if key in tunings},
+        neighbour=notes.neighbour if notes.neighbour in kept else None,
+        losses=all((folder / name).exists() for name in attach.LOSS_PROGRAMS),
+        splitter=splitter is not None and splitter.up,
+        digest=notes.digest,
+    )
+
+
+def _place(attached: attach.Attached, nics: tuple[Nic, ...], splitter: Splitter | None) -> Place:
+    if splitter and attached.ifindex == splitter.rx:
+        return Place(AT_SPLITTER, Hook.TC)
+    if not attached.is_xdp:
+        return Place(attached.ifindex, Hook.TC)
+    (mode,) = {nic.xdp_mode for nic in nics if nic.ifindex == attached.ifindex}
+    return Place(attached.ifindex, Hook(mode or Hook.XDP_NATIVE))
+
+
+def _common_settings(attached: list[attach.Attached], splitter: Splitter | None) -> program.Settings | None:
+    """None where programs of two generations are attached, as after an apply that was killed."""
+    forwarding = [each for each in attached if each.info.name != attach.PASS_XDP]
+    shared = [set(each.info.map_ids) for each in forwarding]
+    if not shared:
+        return None
+    settings = program.read_settings(forwarding[0].program)
+    if len({frozenset(_constants(ids)) for ids in shared}) > 1 or settings.splitter != splitter:
+        return None
+    return replace(settings, splitter=Splitter(0, 0))
+
+
+def _constants(map_ids: set[int]) -> set[int]:
+    return {i for i in map_ids if libbpf.map_info(libbpf.map_by_id(i)).name == ".rodata.cfg"}

@@ -1,0 +1,151 @@
+"""How it goes: read from the kernel alone, so that it is true whatever the file says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from collector.control.host import Host, read_host
+from collector.control.plan import interface_name
+from collector.control.state import AT_SPLITTER, Place, instance_folder
+from collector.datapath import counters, program, tmeter
+from collector.datapath.attach import Hook
+
+UNATTACHED = "none"
+
+
+@dataclass(frozen=True)
+class SourceStatus:
+    """`frames` and `bytes` are the mirrored frames as received; `hook` is "none" when detached."""
+
+    name: str
+    type: str
+    interface: str
+    hook: str
+    why: str
+    vni: str
+    frames: int
+    bytes: int
+    passed_frames: int
+    drops: Mapping[str, int]
+    last_frame_age_seconds: float | None
+
+
+@dataclass(frozen=True)
+class TMeterStatus:
+    """`up`: there is a route, and the next hop answers. What the t-meter itself does is not known."""
+
+    name: str
+    address: str
+    port: int
+    up: bool
+    why: str
+    frames: int
+    bytes: int
+    path_mtu: int
+
+
+@dataclass(frozen=True)
+class Status:
+    instance: str
+    healthy: bool
+    configured: bool
+    problems: tuple[str, ...]
+    sources: tuple[SourceStatus, ...]
+    t_meters: tuple[TMeterStatus, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_status(instance: str, netlink: IPRoute) -> Status:
+    host = read_host(netlink, instance, None)
+    settings = host.state.settings
+    folder = instance_folder(instance)
+    if settings is None:
+        configured = bool(host.notes.digest)
+        lost = ("the program is not attached any more; run: collector apply",) if configured else ()
+        return Status(instance, not configured, configured, lost, (), ())
+    now = time.clock_gettime(time.CLOCK_MONOTONIC)
+    sources = tuple(
+        _source(source, counters.read_source(folder, source.slot), host, now) for source in settings.sources
+    )
+    t_meter = _t_meter(settings, counters.read_tmeter(folder), netlink)
+    problems = tuple(_problems(sources, host))
+    return Status(instance, not problems, True, problems, sources, (t_meter,))
+
+
+def _source(
+    source: program.Source, counted: counters.SourceCounters, host: Host, now: float
+) -> SourceStatus:
+    hook = attached_hook(source.ifindex, host)
+    refusals = {each.role: each.words for each in host.notes.refusals if each.ifindex == source.ifindex}
+    egress = {each.words for each in host.notes.refusals if each.ifindex != source.ifindex}
+    why = refusals.get("source") or "; ".join(sorted(egress)) if hook != Hook.XDP_NATIVE else ""
+    return SourceStatus(
+        name=source.name,
+        type=source.type.name.lower(),
+        interface=interface_name(host, source.ifindex),
+        hook=hook or UNATTACHED,
+        why=why or "",
+        vni=_vni_in_words(source),
+        frames=counted.frames,
+        bytes=counted.bytes,
+        passed_frames=counted.passed_frames,
+        drops=counted.drops,
+        last_frame_age_seconds=None if counted.last_frame is None else max(0.0, round(now - counted.last_frame, 3)),
+    )
+
+
+def attached_hook(ifindex: int, host: Host) -> Hook | None:
+    """The first place that frames of this NIC pass."""
+    hooks = [place.hook for place in host.state.programs if place.ifindex == ifindex]
+    return next((hook for hook in Hook if hook in hooks), None)
+
+
+def _vni_in_words(source: program.Source) -> str:
+    if source.vni_rule is program.VniRule.KEEP:
+        return "keep"
+    default = "dropped" if source.vni is None else str(source.vni)
+    if source.vni_rule is program.VniRule.FIXED:
+        return default
+    return f"{len(source.vni_map)} mapped, others {default}"
+
+
+def _t_meter(
+    settings: program.Settings, counted: counters.TMeterCounters, netlink: IPRoute
+) -> TMeterStatus:
+    wanted = settings.tmeter
+    route = tmeter.find_route(netlink, wanted.address)
+    why = route.refusal
+    if not why:
+        neighbour = tmeter.Neighbour(route.ifindex, route.next_hop)
+        answers = tmeter.neighbour_state(netlink, neighbour) & tmeter.NUD_VALID
+        why = "" if answers else f"{route.next_hop} does not answer ARP"
+    return TMeterStatus(
+        wanted.name, str(wanted.address), wanted.port, not why, why, counted.frames, counted.bytes,
+        wanted.path_mtu,
+    )  # fmt: skip
+
+
+def _problems(sources: tuple[SourceStatus, ...], host: Host) -> Iterator[str]:
+    settings = host.state.settings
+    assert settings is not None
+    for source, ran in zip(settings.sources, sources, strict=True):
+        here = host.nic(source.ifindex)
+        if here is None:
+            yield f"source {source.name}: its interface is gone"
+        elif Place(source.ifindex, Hook.TC) not in host.state.programs:
+            yield f"source {source.name}: the program is not attached to {here.name} at tc; run: collector apply"
+        elif not here.up:
+            yield f"source {source.name}: {here.name} is down"
+        elif not here.carrier:
+            yield f"source {source.name}: {here.name} has no link; is the cable in?"
+        elif ran.hook == UNATTACHED:
+            yield f"source {source.name}: nothing is attached to {here.name}; run: collector apply"
+    if Place(AT_SPLITTER, Hook.TC) not in host.state.programs or not host.state.splitter:
+        yield "the splitter (collector-tx, collector-rx) is not as it should be; run: collector apply"

@@ -1,0 +1,198 @@
+"""Puts the program's parts where frames pass, and finds them there again.
+
+XDP and tcx are BPF links, pinned as `xdp_IFINDEX` and `tc_IFINDEX`: no process holds them. Before
+Linux 6.6 there is no tcx: the program becomes a filter of a clsact qdisc, and is itself pinned as
+`filter_IFINDEX`.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from collector.datapath import libbpf
+from collector.datapath.libbpf import BpfError, Fd
+
+FORWARD_XDP = "collector_xdp"
+PASS_XDP = "collector_pass"
+FORWARD_TC = "collector_tc"
+LOSS_PROGRAMS = ("collector_xmit", "collector_refused", "collector_freed")
+
+_INGRESS = 0xFFFFFFF2
+_CLSACT_PARENT = 0xFFFFFFF1
+_ETH_P_ALL = 3
+_PRIORITY = 1
+_HANDLE = 0xC05A
+_FLAGS = {"xdp-native": libbpf.XDP_NATIVE, "xdp-generic": libbpf.XDP_GENERIC}
+
+
+class Hook(StrEnum):
+    XDP_NATIVE = "xdp-native"
+    XDP_GENERIC = "xdp-generic"
+    TC = "tc"
+
+    @property
+    def is_xdp(self) -> bool:
+        return self is not Hook.TC
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A program of ours that frames pass now."""
+
+    ifindex: int
+    is_xdp: bool
+    program: Fd
+    info: libbpf.ProgramInfo
+
+
+class XdpRefusedError(Exception):
+    """A driver does not take XDP; `words` are the kernel's or the driver's own."""
+
+    def __init__(self, ifindex: int, words: str) -> None:
+        super().__init__(words)
+        self.ifindex = ifindex
+        self.words = words
+
+
+_REFUSALS = {
+    errno.EOPNOTSUPP: "the driver has no native XDP",
+    errno.ERANGE: "the MTU is too large for it",
+    errno.EBUSY: "another program is attached",
+    errno.EEXIST: "another program is attached",
+}
+
+
+def attach(program: Fd, ifindex: int, hook: Hook, folder: Path, netlink: IPRoute) -> None:
+    """XdpRefusedError where the driver does not want it."""
+    if hook.is_xdp:
+        link = _attach_xdp(program, ifindex, hook)
+        libbpf.pin(link, folder / f"xdp_{ifindex}")
+        return
+    try:
+        link = libbpf.create_link(program, ifindex, libbpf.TCX_INGRESS)
+    except BpfError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        attach_filter(program, ifindex, folder, netlink)
+    else:
+        libbpf.pin(link, folder / f"tc_{ifindex}")
+
+
+def _attach_xdp(program: Fd, ifindex: int, hook: Hook) -> Fd:
+    try:
+        return libbpf.create_link(program, ifindex, libbpf.XDP, _FLAGS[hook])
+    except BpfError as error:
+        if error.errno in (errno.ENODEV, errno.EPERM):
+            raise
+        words = libbpf.xdp_refusal(program, ifindex) or _REFUSALS.get(error.errno or 0, error.strerror or "")
+        raise XdpRefusedError(ifindex, words) from None
+
+
+def _pins(ifindex: int, hook: Hook, folder: Path) -> tuple[Path, Path]:
+    """The link's, and the one that stands for a filter."""
+    return folder / f"{'xdp' if hook.is_xdp else 'tc'}_{ifindex}", folder / f"filter_{ifindex}"
+
+
+def attached_program(ifindex: int, hook: Hook, folder: Path) -> Fd | None:
+    path, kept = _pins(ifindex, hook, folder)
+    link = libbpf.pinned(path)
+    if link:
+        return libbpf.program_by_id(libbpf.link_info(link).program_id)
+    return None if hook.is_xdp else libbpf.pinned(kept)
+
+
+def replace(program: Fd, ifindex: int, hook: Hook, folder: Path, netlink: IPRoute) -> Fd:
+    """No frame passes between the old program, which is returned, and the new one."""
+    former = attached_program(ifindex, hook, folder)
+    if former is None:
+        raise FileNotFoundError(errno.ENOENT, f"nothing is pinned for interface {ifindex}", str(folder))
+    link = libbpf.pinned(_pins(ifindex, hook, folder)[0])
+    if link:
+        libbpf.update_link(link, program)
+    else:
+        attach_filter(program, ifindex, folder, netlink)
+    return former
+
+
+def detach(ifindex: int, hook: Hook, folder: Path, netlink: IPRoute) -> None:
+    """Quietly does nothing where the NIC, and the program with it, is gone."""
+    path, kept = _pins(ifindex, hook, folder)
+    link = libbpf.pinned(path)
+    if link:
+        if libbpf.link_info(link).ifindex:
+            libbpf.detach_link(link)
+        path.unlink()
+    if not hook.is_xdp and kept.exists():
+        _detach_filter(ifindex, netlink)
+        kept.unlink()
+
+
+def attach_filter(program: Fd, ifindex: int, folder: Path, netlink: IPRoute) -> None:
+    try:
+        netlink.tc("add", "clsact", ifindex)
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:  # somebody's clsact serves as well
+            raise
+    netlink.tc(
+        "replace-filter", "bpf", ifindex, handle=_HANDLE, parent=_INGRESS, prio=_PRIORITY, protocol=_ETH_P_ALL,
+        fd=program.number, name=FORWARD_TC, classid=1, direct_action=True,
+    )  # fmt: skip
+    libbpf.pin(program, folder / f"filter_{ifindex}")
+
+
+def _detach_filter(ifindex: int, netlink: IPRoute) -> None:
+    try:
+        netlink.tc(
+            "del-filter", "bpf", ifindex, handle=_HANDLE, parent=_INGRESS, prio=_PRIORITY, protocol=_ETH_P_ALL
+        )
+        if not any(True for _ in _filters(ifindex, netlink)):
+            netlink.tc("del", "clsact", ifindex)
+    except NetlinkError as error:
+        if error.code not in (errno.ENOENT, errno.ENODEV, errno.EINVAL):
+            raise
+
+
+def _filters(ifindex: int, netlink: IPRoute) -> Iterator[Any]:
+    for parent in (_INGRESS, _CLSACT_PARENT + 2):
+        yield from netlink.get_filters(index=ifindex, parent=parent)
+
+
+def find(folder: Path, netlink: IPRoute) -> list[Attached]:
+    """What is pinned and really passed by frames; a severed link or a deleted filter is left out."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        match = re.fullmatch(r"(xdp|tc|filter)_(\d+)", path.name)
+        fd = libbpf.pinned(path) if match else None
+        if not match or fd is None:
+            continue
+        ifindex, program = int(match[2]), _live_program(match[1], int(match[2]), fd, netlink)
+        if program:
+            found.append(Attached(ifindex, match[1] == "xdp", program, libbpf.program_info(program)))
+    return found
+
+
+def _live_program(kind: str, ifindex: int, fd: Fd, netlink: IPRoute) -> Fd | None:
+    if kind != "filter":
+        info = libbpf.link_info(fd)
+        return libbpf.program_by_id(info.program_id) if info.ifindex == ifindex else None
+    wanted = libbpf.program_info(fd).id
+    for message in _filters(ifindex, netlink):
+        options = message.get_attr("TCA_OPTIONS")
+        if options and options.get_attr("TCA_BPF_ID") == wanted:
+            return fd
+    return None
+
+
+def watch_losses(program: libbpf.Object, folder: Path) -> None:
+    """Attaches the tracepoints anew; the links pinned before go when their pins are replaced."""
+    for name in LOSS_PROGRAMS:
+        libbpf.pin(libbpf.attach_tracepoint(program.program(name)), folder / name)

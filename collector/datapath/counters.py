@@ -1,0 +1,70 @@
+"""The counters, read from the pinned maps: no process of ours counts anything."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from collector.datapath import libbpf
+from collector.datapath.program import DropReason
+
+_DROP_SLOTS = 32
+_SOURCE = struct.Struct(f"<4Q{_DROP_SLOTS}Q")
+_TMETER = struct.Struct("<2Q")
+_KEY = struct.Struct("<I")
+_U64 = (1 << 64) - 1  # a CPU may take back what another counted: only the sum is meant
+
+
+@dataclass(frozen=True)
+class SourceCounters:
+    """`frames`: mirrored frames that came in; each was sent, or is in `drops` under its reason.
+
+    `passed_frames` came in at the same NIC but were the host's own, and are in no other counter.
+    `bytes`: of the frames as received, mirror's wrapping excluded. `last_frame`: seconds of
+    CLOCK_MONOTONIC; None before the first.
+    """
+
+    frames: int
+    bytes: int
+    passed_frames: int
+    last_frame: float | None
+    drops: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class TMeterCounters:
+    frames: int
+    bytes: int
+
+
+def read_source(folder: Path, slot: int) -> SourceCounters:
+    copies = [_SOURCE.unpack(raw) for raw in _read(folder / "source_counters", slot)]
+    frames, octets, passed, _, *drops = _sums(copies)
+    last = max(copy[3] for copy in copies)
+    by_reason = {reason.name.lower(): drops[reason] for reason in DropReason}
+    return SourceCounters(frames, octets, passed, last / 1e9 if last else None, by_reason)
+
+
+def read_tmeter(folder: Path) -> TMeterCounters:
+    copies = [_TMETER.unpack(raw) for raw in _read(folder / "tmeter_counters", 0)]
+    frames, octets = _sums(copies)
+    return TMeterCounters(frames, octets)
+
+
+def reset_source(folder: Path, slot: int) -> None:
+    fd = libbpf.pinned(folder / "source_counters")
+    if fd:
+        libbpf.clear_per_cpu(fd, _KEY.pack(slot))
+
+
+def _sums(copies: list[tuple[int, ...]]) -> list[int]:
+    return [sum(column) & _U64 for column in zip(*copies, strict=True)]
+
+
+def _read(path: Path, key: int) -> list[bytes]:
+    fd = libbpf.pinned(path)
+    if fd is None:
+        raise FileNotFoundError(path)
+    return libbpf.lookup(fd, _KEY.pack(key))

@@ -1,0 +1,191 @@
+"""The NICs of this host: what they are, what they can do, and the settings a source needs of them."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.ethtool.ioctl import IoctlEthtool, NotSupportedError
+from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, genlmsg
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.generic import GenericNetlinkSocket
+
+IFF_UP = 0x1
+IFF_PROMISC = 0x100
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_GDRVINFO = 3
+_RT_SCOPE_LINK = 253
+_NO_SUCH_FAMILY = 2
+XDP_BASIC = 1  # enum netdev_xdp_act, linux/netdev.h
+XDP_NDO_XMIT = 4
+
+# Each makes several frames into one, or takes a VLAN tag away, before a program can see it.
+MERGING = ("rx-lro", "rx-gro-hw")
+ALTERING = (*MERGING, "rx-gro", "rx-gro-list", "rx-udp-gro-forwarding", "rx-vlan-hw-parse",
+            "rx-vlan-filter", "rx-vlan-stag-hw-parse", "rx-vlan-stag-filter")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Feature:
+    """An offload, by the kernel's name for it (`ethtool -k` shows some under older ones)."""
+
+    on: bool
+    changeable: bool
+
+
+@dataclass(frozen=True)
+class Nic:
+    ifindex: int
+    name: str
+    mac: str
+    mtu: int
+    driver: str
+    up: bool
+    carrier: bool
+    promiscuous: bool
+    addresses: tuple[str, ...]  # with prefix length; link-local ones left out
+    features: Mapping[str, Feature]
+    xdp_mode: str | None  # "xdp-native" or "xdp-generic" if a program is attached, ours or not
+    xdp_program: int
+    xdp_features: int | None  # NETDEV_XDP_ACT_* bits; None before Linux 6.3
+
+
+@dataclass(frozen=True)
+class NicDrops:
+    """Frames that a NIC lost before or after the collector: interface statistics of the kernel."""
+
+    interface: str
+    where: str
+    frames: int
+
+
+def read_nics(netlink: IPRoute) -> tuple[Nic, ...]:
+    addresses = _addresses(netlink)
+    xdp = xdp_features()
+    return tuple(
+        _nic(link, addresses, xdp) for link in netlink.get_links() if link.get_attr("IFLA_IFNAME") != "lo"
+    )
+
+
+def _nic(link: Any, addresses: Mapping[int, list[str]], xdp: Mapping[int, int] | None) -> Nic:
+    name, ifindex = str(link.get_attr("IFLA_IFNAME")), int(link["index"])
+    attached = link.get_attr("IFLA_XDP")
+    mode = attached.get_attr("IFLA_XDP_ATTACHED") if attached else 0
+    return Nic(
+        ifindex=ifindex,
+        name=name,
+        mac=str(link.get_attr("IFLA_ADDRESS") or ""),
+        mtu=int(link.get_attr("IFLA_MTU")),
+        driver=driver(name),
+        up=bool(link["flags"] & IFF_UP),
+        carrier=bool(link.get_attr("IFLA_CARRIER")),
+        promiscuous=bool(link["flags"] & IFF_PROMISC),
+        addresses=tuple(addresses.get(ifindex, ())),
+        features=read_features(name),
+        xdp_mode={0: None, 2: "xdp-generic"}.get(mode, "xdp-native"),
+        xdp_program=int(attached.get_attr("IFLA_XDP_PROG_ID") or 0) if attached else 0,
+        xdp_features=None if xdp is None else xdp.get(ifindex, 0),
+    )
+
+
+def _addresses(netlink: IPRoute) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for message in netlink.get_addr():
+        if message["scope"] != _RT_SCOPE_LINK:
+            address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+            found.setdefault(message["index"], []).append(f"{address}/{message['prefixlen']}")
+    return found
+
+
+def driver(name: str) -> str:
+    """The driver's name (SIOCETHTOOL, ETHTOOL_GDRVINFO), or "" where it does not tell."""
+    information = array.array("B", struct.pack("I192x", _ETHTOOL_GDRVINFO))
+    request = struct.pack("16sP16x", name.encode(), information.buffer_info()[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        try:
+            fcntl.ioctl(control, _SIOCETHTOOL, request)
+        except OSError:
+            return ""
+    return information.tobytes()[4:36].rstrip(b"\0").decode()
+
+
+def read_features(name: str) -> dict[str, Feature]:
+    ethtool = IoctlEthtool(name)
+    try:
+        return {
+            feature: Feature(bool(on), bool(changeable))
+            for feature, on, changeable, *_ in ethtool.get_features()
+        }
+    except NotSupportedError:
+        return {}
+    finally:
+        ethtool.close()
+
+
+def set_feature(name: str, feature: str, on: bool) -> None:
+    ethtool = IoctlEthtool(name)
+    try:
+        features = ethtool.get_features()
+        features[feature] = on
+        ethtool.set_features(features)
+    finally:
+        ethtool.close()
+
+
+def set_promiscuous(netlink: IPRoute, ifindex: int, on: bool) -> None:
+    netlink.link("set", index=ifindex, flags=IFF_PROMISC if on else 0, mask=IFF_PROMISC)
+
+
+def set_up(netlink: IPRoute, ifindex: int, on: bool) -> None:
+    netlink.link("set", index=ifindex, state="up" if on else "down")
+
+
+class _NetdevMessage(genlmsg):  # type: ignore[misc]  # pyroute2 has no types
+    """linux/netdev.h, NETDEV_CMD_DEV_GET."""
+
+    nla_map = (
+        ("NETDEV_A_DEV_UNSPEC", "none"),
+        ("NETDEV_A_DEV_IFINDEX", "uint32"),
+        ("NETDEV_A_DEV_PAD", "none"),
+        ("NETDEV_A_DEV_XDP_FEATURES", "uint64"),
+    )
+
+
+def xdp_features() -> dict[int, int] | None:
+    """What each driver says it can do with XDP now; None where the kernel cannot be asked."""
+    with GenericNetlinkSocket() as netlink:
+        try:
+            netlink.bind("netdev", _NetdevMessage)
+        except NetlinkError as error:
+            if error.code == _NO_SUCH_FAMILY:
+                return None
+            raise
+        message = _NetdevMessage()
+        message["cmd"], message["version"] = 1, 1
+        answers = netlink.nlm_request(message, msg_type=netlink.prid, msg_flags=NLM_F_REQUEST | NLM_F_DUMP)
+        return {
+            answer.get_attr("NETDEV_A_DEV_IFINDEX"): answer.get_attr("NETDEV_A_DEV_XDP_FEATURES") or 0
+            for answer in answers
+        }
+
+
+def read_drops(netlink: IPRoute, ifindexes: set[int]) -> tuple[NicDrops, ...]:
+    places = {
+        "receive": "rx_dropped",
+        "receive_missed": "rx_missed_errors",
+        "receive_error": "rx_errors",
+        "transmit": "tx_dropped",
+        "transmit_error": "tx_errors",
+    }
+    return tuple(
+        NicDrops(str(link.get_attr("IFLA_IFNAME")), where, int(link.get_attr("IFLA_STATS64")[key]))
+        for link in netlink.get_links()
+        if link["index"] in ifindexes
+        for where, key in places.items()
+    )

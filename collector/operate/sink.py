@@ -1,0 +1,209 @@
+"""A stand-in t-meter: receives VXLAN, counts what arrives, and keeps it if asked."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import select
+import signal
+import socket
+import struct
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import click
+from rich.console import Console
+
+from collector.operate.figures import Screen, open_screen, render
+from collector.operate.listen import LISTEN, address_text, open_socket, socket_drops
+from collector.operate.pcap import PcapWriter
+from collector.operate.report import NANOSECONDS, Report, to_json
+
+__all__ = ["Report", "SinkOptions", "render", "run", "sink", "to_json"]
+
+LARGEST_DATAGRAM = 65536
+ANCILLARY_SPACE = socket.CMSG_SPACE(16)
+BURST = 256
+
+_timespec = struct.Struct("@ll").unpack
+
+
+@dataclass(frozen=True)
+class SinkOptions:
+    """Stops after `count` frames or `seconds`, whichever comes first; None is no limit."""
+
+    listen: tuple[str, int]
+    pcap: Path | None = None
+    json: bool = False
+    count: int | None = None
+    seconds: float | None = None
+
+
+EPILOG = """\b
+Example: show for a minute what arrives, and keep the frames for Wireshark:
+  collector sink --seconds 60 --pcap frames.pcap
+\b
+Example: wait for 1000 frames on another port, and print JSON for a script:
+  collector sink --listen 0.0.0.0:14789 --count 1000 --json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--listen", type=LISTEN, default="0.0.0.0:4789", show_default=True, help="Where to receive.")
+@click.option(
+    "--pcap",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the inner frames to FILE, for Wireshark. An existing file is replaced.",
+)
+@click.option("--json", is_flag=True, help="Print one JSON document at the end instead of text.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N frames.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Stop after S seconds."
+)
+def sink(
+    listen: tuple[str, int], pcap: Path | None, json: bool, count: int | None, seconds: float | None
+) -> None:
+    """Receive VXLAN as a t-meter would, and show what arrives.
+
+    Use it to see that a collector's frames get here before you install a real t-meter, or in its
+    place for a while. It counts frames by VNI, and the SIP calls in them. Stop it with Ctrl-C: then it
+    prints a summary.
+    """
+    report = run(SinkOptions(listen, pcap, json, count, seconds))
+    if json:
+        click.echo(jsonlib.dumps(to_json(report), indent=2))
+    else:
+        Console(highlight=False).print(render(report))
+
+
+def run(options: SinkOptions) -> Report:
+    """Blocks until a limit of `options`, SIGINT or SIGTERM; call it in the main thread.
+
+    Raises HostError or InputError where it cannot listen or write.
+    """
+    with ExitStack() as stack:
+        receiving = stack.enter_context(open_socket(options.listen))
+        pcap = stack.enter_context(PcapWriter(options.pcap)) if options.pcap else None
+        report = Report(listen=address_text(receiving.getsockname()), pcap=options.pcap)
+        stop = stack.enter_context(StopSignals())
+        click.echo(f"listening on {report.listen}", err=True)
+        screen = stack.enter_context(closing(open_screen(options.json)))
+        started = time.monotonic()
+        _receive(Receiver(receiving, report, pcap, options.count), screen, stop, options.seconds)
+        report.seconds = time.monotonic() - started
+        report.socket_drops = socket_drops(receiving)
+    return report
+
+
+def _receive(receiver: Receiver, screen: Screen, stop: StopSignals, seconds: float | None) -> None:
+    now = time.monotonic()
+    deadline = now + seconds if seconds is not None else float("inf")
+    next_update = now + screen.interval
+    while not stop.requested and now < deadline:
+        emptied = receiver.receive(BURST)
+        if receiver.full:
+            return
+        now = time.monotonic()
+        if now >= next_update:
+            receiver.flush()
+            screen.update(receiver.report, now)
+            next_update = now + screen.interval
+        if emptied:
+            stop.wait(receiver.socket, min(next_update, deadline) - now)
+            now = time.monotonic()
+    receiver.drain(time.time_ns())
+
+
+class Receiver:
+    """Takes datagrams from the socket into the report and the pcap file, until there are `count` frames."""
+
+    def __init__(
+        self, receiving: socket.socket, report: Report, pcap: PcapWriter | None, count: int | None
+    ) -> None:
+        self.socket = receiving
+        self.report = report
+        self._pcap = pcap
+        self._count = count
+        self._buffer = bytearray(LARGEST_DATAGRAM)
+        self._view = memoryview(self._buffer)
+        self._last_ns = 0
+
+    @property
+    def full(self) -> bool:
+        return self._count is not None and self.report.frames >= self._count
+
+    def receive(self, most: int) -> bool:
+        """True if the socket was emptied before `most` datagrams had come."""
+        buffers = [self._buffer]
+        for _ in range(most):
+            if self.full:
+                return False
+            try:
+                size, ancillary, _, _ = self.socket.recvmsg_into(buffers, ANCILLARY_SPACE)
+            except BlockingIOError:
+                return True
+            self._take(self._view[:size], arrival_time(ancillary))
+        return False
+
+    def drain(self, until_ns: int) -> None:
+        """Takes what waits in the socket and came before `until_ns`, so that stopping loses nothing."""
+        while not self.full and self._last_ns < until_ns:
+            if self.receive(1):
+                return
+
+    def flush(self) -> None:
+        if self._pcap:
+            self._pcap.flush()
+
+    def _take(self, datagram: memoryview, arrived_ns: int) -> None:
+        self._last_ns = arrived_ns
+        frame = self.report.add(datagram, arrived_ns)
+        if frame is not None and self._pcap:
+            self._pcap.write(frame, arrived_ns)
+
+
+def arrival_time(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """Nanoseconds since 1970, by the kernel's stamp: a datagram may have waited in the socket for long."""
+    if not ancillary:
+        return time.time_ns()
+    seconds, nanoseconds = _timespec(ancillary[0][2])
+    return int(seconds * NANOSECONDS + nanoseconds)
+
+
+class StopSignals:
+    """Turns SIGINT and SIGTERM into a request to stop, which also ends a wait that is under way."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> Self:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._former_fd = signal.set_wakeup_fd(self._writer.fileno())
+        self._former: dict[int, Any] = {
+            number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._former_fd)
+        self._reader.close()
+        self._writer.close()
+
+    def wait(self, receiving: socket.socket, seconds: float) -> None:
+        """Until a datagram, a signal or the end of `seconds`."""
+        poll = select.poll()
+        poll.register(receiving, select.POLLIN)
+        poll.register(self._reader, select.POLLIN)
+        poll.poll(max(seconds, 0) * 1000)
+
+    def _request(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True

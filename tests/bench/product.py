@@ -1,0 +1,124 @@
+"""The collector, set up by its own command line as a user would; what it costs and how long it takes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from collector.control.state import instance_folder
+from collector.datapath import attach
+from collector.datapath.libbpf import ProgramInfo
+from collector.errors import HostError
+from tests.bench.frames import VNI, VXLAN_PORT
+from tests.bench.rig import MIRROR_ADDRESS, SOURCE_ADDRESS, T_METER_ADDRESS, Rig, Way
+
+INSTANCE = f"bench-{os.getpid()}"
+STATISTICS = Path("/proc/sys/kernel/bpf_stats_enabled")
+SOURCES = {
+    "span": f"type: span, vni: {VNI}",
+    "vxlan": f"type: vxlan, port: {VXLAN_PORT}, vni: keep",
+}
+
+
+class Product:
+    """The collector's command line in the rig."""
+
+    def __init__(self, rig: Rig, source_type: str, hook: str, folder: str) -> None:
+        self._rig = rig
+        self._file = Path(folder) / "collector.yaml"
+        source = f"name: bench, {SOURCES[source_type]}, interface: {rig.source}, hook: {hook}"
+        self._file.write_text(
+            f"version: 1\nsources: [{{{source}}}]\n"
+            f"t_meters: [{{name: tm, address: {T_METER_ADDRESS}, port: {VXLAN_PORT}}}]\n"
+        )
+
+    def run(self, command: str) -> float:
+        """The seconds that it took."""
+        program = [sys.executable, "-m", "collector", "-c", str(self._file), "--instance", INSTANCE, command]
+        began = time.monotonic()
+        done = self._rig.collector.run(program, check=False)
+        if done.returncode != 0:
+            raise HostError(f"`collector {command}` failed:\n{done.stderr}{done.stdout}")
+        return time.monotonic() - began
+
+
+def product(source_type: str, hook: str) -> Callable[[Rig], AbstractContextManager[None]]:
+    @contextmanager
+    def put_in_place(rig: Rig) -> Iterator[None]:
+        with _addressed(rig, source_type), tempfile.TemporaryDirectory() as folder:
+            collector = Product(rig, source_type, hook, folder)
+            try:
+                collector.run("apply")
+                yield
+            finally:
+                collector.run("remove")
+
+    return put_in_place
+
+
+@contextmanager
+def _addressed(rig: Rig, source_type: str) -> Iterator[None]:
+    """An encapsulated mirror is sent to the collector's own address; a SPAN port needs none."""
+    if source_type == "span":
+        yield
+        return
+    address = {"index": rig.source_index, "address": SOURCE_ADDRESS, "prefixlen": 24}
+    rig.collector.ipr.addr("add", **address)
+    rig.collector.neighbour(rig.source, MIRROR_ADDRESS, rig.generator.mac("tap"))
+    try:
+        yield
+    finally:
+        rig.collector.ipr.addr("del", **address)
+
+
+@dataclass(frozen=True)
+class Durations:
+    """Seconds, the start of Python included."""
+
+    first_apply: float
+    second_apply: float
+    metrics: float
+
+
+def durations(rig: Rig) -> Durations:
+    with tempfile.TemporaryDirectory() as folder:
+        collector = Product(rig, "span", "xdp", folder)
+        try:
+            return Durations(*(collector.run(command) for command in ("apply", "apply", "metrics")))
+        finally:
+            collector.run("remove")
+
+
+@contextmanager
+def kernel_statistics() -> Iterator[None]:
+    """The kernel takes the time of every run of every BPF program, which itself costs time."""
+    before = STATISTICS.read_text()
+    STATISTICS.write_text("1\n")
+    try:
+        yield
+    finally:
+        STATISTICS.write_text(before)
+
+
+def cost(rig: Rig, way: Way, size: int, seconds: float) -> float:
+    """Nanoseconds a frame in the collector's program at the source NIC, while it forwards."""
+    before = _programs(rig)
+    rig.measure(way, size, seconds)
+    runs, nanoseconds = max(
+        (after.run_count - before[number].run_count, after.run_time_ns - before[number].run_time_ns)
+        for number, after in _programs(rig).items()
+    )
+    return nanoseconds / runs
+
+
+def _programs(rig: Rig) -> dict[int, ProgramInfo]:
+    """By id: those of the source NIC, of which frames pass one at XDP or one at tc."""
+    index = rig.source_index
+    attached = attach.find(instance_folder(INSTANCE), rig.collector.ipr)
+    return {each.info.id: each.info for each in attached if each.ifindex == index}
