@@ -41,11 +41,11 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name == "sink":
-            from collector.operate.sink import sink  # noqa: PLC0415
+            from collector.operate.sink import sink
 
             return sink
         if name == "demo":
-            from collector.operate.demo import demo  # noqa: PLC0415
+            from collector.operate.demo import demo
 
             return demo
         return super().get_command(ctx, name)
@@ -58,8 +58,8 @@ def _instance(_context: click.Context, _parameter: click.Parameter, value: str) 
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
-@click.option("-c", "--config", "file", type=click.Path(path_type=Path), default=DEFAULT_FILE, show_default=True,
-              help="The configuration file.")  # fmt: skip
+@click.option("-c", "--config", "file", type=click.Path(path_type=Path), default=DEFAULT_FILE,
+              show_default=True, help="The configuration file.")  # fmt: skip
 @click.option("--instance", default="default", show_default=True, callback=_instance,
               help="Which collector, where several run on one host.")  # fmt: skip
 @click.version_option(version(), prog_name="collector")
@@ -82,9 +82,9 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for
 
 @contextmanager
 def _netlink() -> Iterator[IPRoute]:
-    from pyroute2 import IPRoute  # noqa: PLC0415
+    from pyroute2 import IPRoute
 
-    from collector.control.host import require_host  # noqa: PLC0415
+    from collector.control.host import require_host
 
     require_host()
     with IPRoute(ext_ack=True) as netlink:
@@ -92,9 +92,9 @@ def _netlink() -> Iterator[IPRoute]:
 
 
 def _read(options: Options, netlink: IPRoute) -> tuple[ConfigFile, Host, tuple[str, ...]]:
-    from collector.control.check import check as hold_against  # noqa: PLC0415
-    from collector.control.config import load_file  # noqa: PLC0415
-    from collector.control.host import read_host  # noqa: PLC0415
+    from collector.control.check import check as hold_against
+    from collector.control.config import load_file
+    from collector.control.host import read_host
 
     file = load_file(options.file)
     host = read_host(netlink, options.instance, file.config.t_meter_address)
@@ -120,7 +120,7 @@ def check(options: Options, as_json: bool) -> None:
     Example:
       collector -c collector.yaml check
     """
-    from collector.control.config import load_file  # noqa: PLC0415
+    from collector.control.config import load_file
 
     load_file(options.file)
     with _netlink() as netlink:
@@ -143,7 +143,7 @@ def plan(options: Options, as_json: bool) -> None:
     Example:
       collector plan
     """
-    from collector.control.plan import plan as make_plan  # noqa: PLC0415
+    from collector.control.plan import plan as make_plan
 
     with _netlink() as netlink:
         file, host, warnings = _read(options, netlink)
@@ -167,7 +167,7 @@ def apply(options: Options) -> None:
     Example:
       collector apply && collector status
     """
-    from collector.control.apply import apply as carry_out  # noqa: PLC0415
+    from collector.control.apply import apply as carry_out
 
     with _netlink() as netlink:
         file, _host, warnings = _read(options, netlink)
@@ -186,8 +186,8 @@ def remove(options: Options) -> None:
     Example:
       collector remove
     """
-    from collector.control.apply import apply as carry_out  # noqa: PLC0415
-    from collector.control.config import Config  # noqa: PLC0415
+    from collector.control.apply import apply as carry_out
+    from collector.control.config import Config
 
     with _netlink() as netlink:
         done = carry_out(Config(), options.instance, netlink)
@@ -209,10 +209,12 @@ def status(options: Options, as_json: bool, interval: float | None) -> None:
       collector status
       collector status --json | jq .healthy
     """
-    from collector.control import show  # noqa: PLC0415
+    from collector.control import show
 
+    if interval is None:
+        interval = 0.0 if as_json else 1.0
     with _netlink() as netlink:
-        report = show.measure(options.instance, netlink, (0.0 if as_json else 1.0) if interval is None else interval)
+        report = show.measure(options.instance, netlink, interval)
     if as_json:
         _print_json(report.to_json())
     else:
@@ -231,7 +233,7 @@ def interfaces(options: Options, as_json: bool) -> None:
     Example:
       collector interfaces
     """
-    from collector.control import show  # noqa: PLC0415
+    from collector.control import show
 
     with _netlink() as netlink:
         rows = show.read_interfaces(options.instance, netlink)
@@ -250,7 +252,7 @@ def metrics(options: Options) -> None:
     Example:
       collector metrics | grep dropped
     """
-    from collector.control.metrics import exposition  # noqa: PLC0415
+    from collector.control.metrics import exposition
 
     with _netlink() as netlink:
         click.echo(exposition(options.instance, netlink), nl=False)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, singledispatchmethod
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -19,11 +19,16 @@ from collector.control.host import Host, read_host, tune
 from collector.control.models import Config
 from collector.control.plan import Plan, interface_name, plan
 from collector.control.state import (
-    AT_SPLITTER, Notes, Place, Refusal, instance_folder, read_notes, write_notes,
+    AT_SPLITTER,
+    Place,
+    Refusal,
+    instance_folder,
+    read_notes,
+    write_notes,
 )  # fmt: skip
 from collector.datapath import attach, counters, libbpf, nic, program, splitter, tmeter
 from collector.datapath.attach import Hook, XdpRefusedError
-from collector.datapath.libbpf import BpfError, Fd
+from collector.datapath.libbpf import BpfError
 from collector.errors import HostError
 
 NEIGHBOUR_PATIENCE = 3.0  # seconds for ARP to be answered; without an answer apply goes on
@@ -75,9 +80,7 @@ def _remember(instance: str, host: Host, refusal: XdpRefusedError, role: str) ->
         raise HostError(f"{interface_name(host, refusal.ifindex)} refuses XDP: {refusal.words}")
     folder = instance_folder(instance)
     folder.mkdir(parents=True, exist_ok=True)
-    others = tuple(
-        each for each in host.notes.refusals if (each.ifindex, each.role) != (known.ifindex, role)
-    )
+    others = tuple(each for each in host.notes.refusals if (each.ifindex, each.role) != (known.ifindex, role))
     write_notes(folder, replace(host.notes, netns=host.netns, refusals=(*others, known)))
 
 
@@ -133,46 +136,41 @@ class _Transaction:
             ),
         )
 
+    @singledispatchmethod
     def _carry_out(self, each: Change) -> None:
-        match each:
-            case change.Tune():
-                self._tune(each)
-            case change.KeepNeighbour():
-                self.undo.callback(tmeter.forget_neighbour, self.netlink, each.neighbour)
-                tmeter.keep_neighbour(self.netlink, each.neighbour)
-            case change.ForgetNeighbour():
-                self.undo.callback(tmeter.keep_neighbour, self.netlink, each.neighbour)
-                tmeter.forget_neighbour(self.netlink, each.neighbour)
-            case change.MakeSplitter():
-                self._make_splitter()
-            case change.DropSplitter():
-                splitter.remove(self.netlink)
-            case change.Load():
-                self._load(each)
-            case change.WatchLosses():
-                self._watch_losses()
-            case change.Attach():
-                self._attach(each.place, each.program)
-            case change.Replace():
-                self._replace(each.place, each.program)
-            case change.Detach():
-                self._detach(each.place)
+        raise NotImplementedError(each)
 
+    @_carry_out.register
     def _tune(self, each: change.Tune) -> None:
         if self.host.nic(each.tuning.ifindex) or each.interface == "lo":
             self.undo.callback(tune, self.netlink, each.interface, each.tuning, each.old)
             tune(self.netlink, each.interface, each.tuning, each.new)
 
-    def _make_splitter(self) -> None:
+    @_carry_out.register
+    def _keep_neighbour(self, each: change.KeepNeighbour) -> None:
+        self.undo.callback(tmeter.forget_neighbour, self.netlink, each.neighbour)
+        tmeter.keep_neighbour(self.netlink, each.neighbour)
+
+    @_carry_out.register
+    def _forget_neighbour(self, each: change.ForgetNeighbour) -> None:
+        self.undo.callback(tmeter.keep_neighbour, self.netlink, each.neighbour)
+        tmeter.forget_neighbour(self.netlink, each.neighbour)
+
+    @_carry_out.register
+    def _drop_splitter(self, _each: change.DropSplitter) -> None:
+        splitter.remove(self.netlink)
+
+    @_carry_out.register
+    def _make_splitter(self, _each: change.MakeSplitter) -> None:
         if self.splitter:
             splitter.start(self.netlink, self.splitter)
             return
         self.undo.callback(splitter.remove, self.netlink)
         self.splitter = splitter.create(self.netlink)
 
+    @_carry_out.register
     def _load(self, each: change.Load) -> None:
-        assert self.splitter is not None
-        self.object = program.load(replace(each.settings, splitter=self.splitter), self.folder)
+        self.object = program.load(replace(each.settings, splitter=self._pair), self.folder)
         for name in program.KEPT_MAPS:
             if not (self.folder / name).exists():
                 self.undo.callback((self.folder / name).unlink)
@@ -182,51 +180,58 @@ class _Transaction:
             if source.slot not in former:
                 counters.reset_source(self.folder, source.slot)
 
-    def _watch_losses(self) -> None:
+    @_carry_out.register
+    def _watch_losses(self, _each: change.WatchLosses) -> None:
         for name in attach.LOSS_PROGRAMS:
             path = self.folder / name
             former = libbpf.pinned(path)
             self.undo.callback(partial(libbpf.pin, former, path) if former else path.unlink)
         attach.watch_losses(self._loaded, self.folder)
 
-    def _attach(self, place: Place, name: str) -> None:
-        ifindex = self._ifindex(place)
-        attach.attach(self._loaded.program(name), ifindex, place.hook, self.folder, self.netlink)
-        self.undo.callback(attach.detach, ifindex, place.hook, self.folder, self.netlink)
-        self._after_attaching(place)
+    @_carry_out.register
+    def _attach(self, each: change.Attach) -> None:
+        where = (self._ifindex(each.place), each.place.hook, self.folder, self.netlink)
+        attach.attach(self._loaded.program(each.program), *where)
+        self.undo.callback(attach.detach, *where)
+        self._after_attaching(each.place)
 
-    def _replace(self, place: Place, name: str) -> None:
-        where = (self._ifindex(place), place.hook, self.folder, self.netlink)
-        former = attach.replace(self._loaded.program(name), *where)
+    @_carry_out.register
+    def _replace(self, each: change.Replace) -> None:
+        where = (self._ifindex(each.place), each.place.hook, self.folder, self.netlink)
+        former = attach.replace(self._loaded.program(each.program), *where)
         self.undo.callback(attach.replace, former, *where)
-        self._after_attaching(place)
+        self._after_attaching(each.place)
+
+    @_carry_out.register
+    def _detach(self, each: change.Detach) -> None:
+        where = (self._ifindex(each.place), each.place.hook, self.folder, self.netlink)
+        former = attach.attached_program(*where[:3])
+        if former:
+            self.undo.callback(attach.attach, former, *where)
+        attach.detach(*where)
 
     def _after_attaching(self, place: Place) -> None:
-        if place.ifindex == AT_SPLITTER and self.splitter:
-            splitter.start(self.netlink, self.splitter)
-        route = self.host.route
-        if place.hook is Hook.XDP_NATIVE and route and place.ifindex == route.ifindex:
+        if place.ifindex == AT_SPLITTER:
+            splitter.start(self.netlink, self._pair)
+        if place.hook is Hook.XDP_NATIVE and place.ifindex == self.host.route.ifindex:
             features = nic.xdp_features()
             if features is not None and not features.get(place.ifindex, 0) & nic.XDP_NDO_XMIT:
                 raise _EgressRefusedError(place.ifindex, NO_REDIRECTED)
 
-    def _detach(self, place: Place) -> None:
-        ifindex = self._ifindex(place)
-        former = attach.attached_program(ifindex, place.hook, self.folder)
-        if former:
-            self.undo.callback(attach.attach, former, ifindex, place.hook, self.folder, self.netlink)
-        attach.detach(ifindex, place.hook, self.folder, self.netlink)
-
     @property
     def _loaded(self) -> libbpf.Object:
-        assert self.object is not None, "a plan loads before it attaches"
+        if self.object is None:
+            raise RuntimeError("the plan attaches before it loads")
         return self.object
 
     def _ifindex(self, place: Place) -> int:
-        if place.ifindex != AT_SPLITTER:
-            return place.ifindex
-        assert self.splitter is not None
-        return self.splitter.rx
+        return self._pair.rx if place.ifindex == AT_SPLITTER else place.ifindex
+
+    @property
+    def _pair(self) -> splitter.Splitter:
+        if self.splitter is None:
+            raise RuntimeError("the plan needs the splitter before it makes it")
+        return self.splitter
 
     def _verify(self) -> None:
         left = plan(self.config, read_host(self.netlink, self.instance, self.config.t_meter_address)).changes
@@ -242,7 +247,9 @@ class _Transaction:
             return
         notes = read_notes(self.folder)
         origins = {key: value for key, value in notes.origins.items() if key in wanted.tunings}
-        settled = replace(notes, digest=wanted.digest, origins=origins, neighbour=wanted.neighbour, failed=False)
+        settled = replace(
+            notes, digest=wanted.digest, origins=origins, neighbour=wanted.neighbour, failed=False
+        )
         if settled != notes:
             write_notes(self.folder, settled)
 

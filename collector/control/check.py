@@ -70,17 +70,17 @@ def _together(first: Source, second: Source, here: Nic, index: int) -> Iterator[
 def _span_problems(here: Nic, host: Host, keys: Keys) -> Iterator[Problem]:
     """A span source takes every frame, the host's own too."""
     if here.addresses:
-        yield (
-            keys,
+        words = (
             f"{here.name} has the address {here.addresses[0]}, by which this host would no longer be "
-            "reached; use a NIC without an address for a span source",
+            "reached; use a NIC without an address for a span source"
         )
-    elif host.route and host.route.ifindex == here.ifindex:
+        yield keys, words
+    elif host.route.ifindex == here.ifindex:
         yield keys, f"{here.name} is also the way to the t-meter; use another NIC for a span source"
 
 
 def _t_meter_problems(file: ConfigFile, host: Host) -> Iterator[Problem]:
-    if host.route and "address of this host" in host.route.refusal:
+    if "address of this host" in host.route.refusal:
         address = file.config.t_meters[0].address
         yield (
             ("t_meters", 0, "address"),
@@ -90,10 +90,9 @@ def _t_meter_problems(file: ConfigFile, host: Host) -> Iterator[Problem]:
 
 def _require_ready(file: ConfigFile, host: Host) -> None:
     t_meter, route = file.config.t_meters[0], host.route
-    if route is None or route.refusal:
-        why = route.refusal if route else "it is not known"
+    if route.refusal:
         raise HostError(
-            f"the t-meter '{t_meter.name}' ({t_meter.address}) cannot be reached: {why}",
+            f"the t-meter '{t_meter.name}' ({t_meter.address}) cannot be reached: {route.refusal}",
             "Give this host an address and a route to it, or correct the address.",
         )
     if route.path_mtu < LEAST_PATH_MTU:
@@ -119,24 +118,21 @@ def _require_free_xdp(here: Nic, host: Host) -> None:
 def _warnings(file: ConfigFile, host: Host) -> Iterator[str]:
     for ifindex, sources in source_nics(file.config, host).items():
         here = host.nic(ifindex)
-        if here is None or host.route is None:
+        if here is None:
             continue
         names = ", ".join(source.name for source in sources)
         if not here.carrier and here.up:
             yield f"source {names}: {here.name} has no link; is the cable in?"
         if not here.up and not isinstance(sources[0], SpanSource):
             yield f"source {names}: {here.name} is down; nothing arrives there"
-        yield from _oversize_warning(file, host, here, names)
         if isinstance(sources[0], SpanSource):
+            yield from _oversize_warning(file, host, here, names)
             yield from _fixed_offloads(here, names)
         if choose_hook(ifindex, sources, host).hook == "tc" and here.xdp_program:
             yield f"source {names}: another program is attached to {here.name} at XDP, and sees frames first"
 
 
 def _oversize_warning(file: ConfigFile, host: Host, here: Nic, names: str) -> Iterator[str]:
-    if not isinstance(next(s for s in file.config.sources if s.name == names.split(", ")[0]), SpanSource):
-        return
-    assert host.route is not None
     largest = here.mtu + ETHERNET_HEADER + OUTER_IP_OVERHEAD
     action = {"fragment": "go in IP fragments", "slice": "are cut", "drop": "are dropped"}
     if largest > host.route.path_mtu:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from yaml._yaml import Mark as FastMark
 
 __all__ = [
-    "ByMac", "Config", "ConfigFile", "Hook", "Interface", "Metrics", "Source", "SpanSource", "TMeter", "Vlan", "VniMap",
-    "VxlanSource", "digest", "load", "load_file", "parse", "schema",
+    "ByMac", "Config", "ConfigFile", "Hook", "Interface", "Metrics", "Source", "SpanSource", "TMeter", "Vlan",
+    "VniMap", "VxlanSource", "digest", "load", "load_file", "parse", "schema",
 ]  # fmt: skip
 
 MOST_BYTES = 1 << 20

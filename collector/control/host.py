@@ -27,7 +27,7 @@ _PROC = Path("/proc/sys/net")
 class Host:
     netns: int
     nics: tuple[Nic, ...]
-    route: tmeter.Route | None  # to the configured t-meter
+    route: tmeter.Route  # to the configured t-meter
     tunings: Mapping[Tuning, str]
     splitter: splitter.Splitter | None
     notes: Notes
@@ -63,16 +63,18 @@ def read_host(netlink: IPRoute, instance: str, t_meter: IPv4Address | None) -> H
     pair = splitter.find(nics)
     ours = {pair.tx, pair.rx} if pair else set()
     tunings = _read_tunings(nics)
-    netns = os.stat("/proc/thread-self/ns/net").st_ino
+    netns = Path("/proc/thread-self/ns/net").stat().st_ino
     kept = tmeter.kept_neighbours(netlink)
     return Host(
         netns=netns,
         nics=tuple(each for each in nics if each.ifindex not in ours),
-        route=tmeter.find_route(netlink, t_meter) if t_meter else None,
+        route=tmeter.find_route(netlink, t_meter) if t_meter else tmeter.NO_ROUTE,
         tunings=tunings,
         splitter=pair,
         notes=notes,
-        state=read_state(folder, notes, netns, nics, pair, tunings, kept, netlink),
+        state=read_state(
+            folder, notes, netns=netns, nics=nics, splitter=pair, tunings=tunings, kept=kept, netlink=netlink
+        ),
     )
 
 

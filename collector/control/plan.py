@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from collector.control.changes import (
-    Attach, Change, Detach, DropSplitter, ForgetNeighbour, KeepNeighbour, Load, MakeSplitter, Replace, Tune,
+    Attach,
+    Change,
+    Detach,
+    DropSplitter,
+    ForgetNeighbour,
+    KeepNeighbour,
+    Load,
+    MakeSplitter,
+    Replace,
+    Tune,
     WatchLosses,
 )  # fmt: skip
 from collector.control.config import digest
@@ -18,7 +27,7 @@ from collector.control.host import FORWARDING, Host
 from collector.control.models import ByMac, Config, Source, SpanSource, VniMap, VxlanSource
 from collector.control.state import AT_SPLITTER, Place, State, Tuning
 from collector.datapath import nic, program
-from collector.datapath.attach import FORWARD_TC, FORWARD_XDP, PASS_XDP, Hook
+from collector.datapath.attach import BYSTANDER, FORWARD_TC, FORWARD_XDP, Hook
 from collector.datapath.nic import Nic
 from collector.datapath.tmeter import Neighbour
 
@@ -86,7 +95,7 @@ def refusal(ifindex: int, role: str, host: Host) -> str:
 
 def egress_refusal(ifindex: int, host: Host) -> str:
     """Why the NIC towards the t-meter cannot take frames from XDP at `ifindex`."""
-    if host.route is None or not host.route.ifindex:
+    if not host.route.ifindex:
         return ""
     words = refusal(host.route.ifindex, "egress", host)
     if not words and ifindex != host.route.ifindex:
@@ -97,7 +106,6 @@ def egress_refusal(ifindex: int, host: Host) -> str:
 
 def wanted_state(config: Config, host: Host) -> State:
     route, by_nic = host.route, source_nics(config, host)
-    assert route is not None, "check() lets no source pass without a t-meter"
     hooks = {ifindex: choose_hook(ifindex, sources, host).hook for ifindex, sources in by_nic.items()}
     programs = {Place(AT_SPLITTER, Hook.TC): FORWARD_TC}
     for ifindex, hook in hooks.items():
@@ -105,7 +113,7 @@ def wanted_state(config: Config, host: Host) -> State:
         if hook.is_xdp:
             programs[Place(ifindex, hook)] = FORWARD_XDP
     if Hook.XDP_NATIVE in hooks.values() and hooks.get(route.ifindex) is not Hook.XDP_NATIVE:
-        programs[Place(route.ifindex, Hook.XDP_NATIVE)] = PASS_XDP
+        programs[Place(route.ifindex, Hook.XDP_NATIVE)] = BYSTANDER
     return State(
         settings=_settings(config, host, by_nic),
         programs=programs,
@@ -119,12 +127,9 @@ def wanted_state(config: Config, host: Host) -> State:
 
 def _settings(config: Config, host: Host, by_nic: Mapping[int, list[Source]]) -> program.Settings:
     route, t_meter = host.route, config.t_meters[0]
-    assert route is not None
     slots = _slots(config, host.state)
     sources = [
-        _source(source, slots[source.name], ifindex)
-        for ifindex, here in by_nic.items()
-        for source in here
+        _source(source, slots[source.name], ifindex) for ifindex, here in by_nic.items() for source in here
     ]
     return program.Settings(
         netns=host.netns,
@@ -174,7 +179,6 @@ def _tunings(
     by_nic: Mapping[int, list[Source]], programs: Mapping[Place, str], host: Host
 ) -> dict[Tuning, str]:
     """Only what this host has and lets be changed."""
-    assert host.route is not None
     wanted = {FORWARDING: "1", Tuning(host.route.ifindex, "sysctl", "ipv4.arp_evict_nocarrier"): "0"}
     for place in programs:
         if place.hook.is_xdp:

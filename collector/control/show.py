@@ -35,7 +35,7 @@ class Report:
         out = self.status.to_json()
         for source in out["sources"]:
             if source["name"] in self.rates:
-                source |= asdict(self.rates[source["name"]])
+                source.update(asdict(self.rates[source["name"]]))
         return out
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
-from collector.datapath import attach, libbpf, program
+from collector.datapath import attach, libbpf, maps, program
 from collector.datapath.attach import Hook
 from collector.datapath.nic import Nic
 from collector.datapath.splitter import Splitter
@@ -56,6 +56,7 @@ class State:
     losses: bool = False  # the tracepoints that count what the egress NIC did not take
     splitter: bool = False
     digest: str = ""  # of the configuration file
+    lost: frozenset[Place] = frozenset()  # pinned, but no frame passes there any more
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def read_notes(folder: Path) -> Notes:
     fd = libbpf.pinned(folder / "notes") if folder.exists() else None
     if fd is None:
         return Notes()
-    raw: dict[str, Any] = json.loads(libbpf.lookup(fd, bytes(4))[0].rstrip(b"\0") or b"{}")
+    raw: dict[str, Any] = json.loads(maps.lookup(fd, bytes(4))[0].rstrip(b"\0") or b"{}")
     neighbour = raw.get("neighbour")
     return Notes(
         netns=raw.get("netns", 0),
@@ -105,14 +106,15 @@ def write_notes(folder: Path, notes: Notes) -> None:
     }
     fd = libbpf.pinned(folder / "notes")
     if fd is None:
-        fd = libbpf.create_array("notes", _NOTES_SIZE)
+        fd = maps.create_array("notes", _NOTES_SIZE)
         libbpf.pin(fd, folder / "notes")
-    libbpf.update(fd, bytes(4), json.dumps(raw).encode().ljust(_NOTES_SIZE, b"\0"))
+    maps.update(fd, bytes(4), json.dumps(raw).encode().ljust(_NOTES_SIZE, b"\0"))
 
 
 def read_state(
     folder: Path,
     notes: Notes,
+    *,
     netns: int,
     nics: tuple[Nic, ...],
     splitter: Splitter | None,
@@ -136,6 +138,10 @@ def read_state(
         losses=all((folder / name).exists() for name in attach.LOSS_PROGRAMS),
         splitter=splitter is not None and splitter.up,
         digest=notes.digest,
+        lost=frozenset(
+            Place(ifindex, Hook.XDP_NATIVE if is_xdp else Hook.TC)
+            for ifindex, is_xdp in attach.pins(folder) - {(each.ifindex, each.is_xdp) for each in attached}
+        ),
     )
 
 
@@ -150,7 +156,7 @@ def _place(attached: attach.Attached, nics: tuple[Nic, ...], splitter: Splitter 
 
 def _common_settings(attached: list[attach.Attached], splitter: Splitter | None) -> program.Settings | None:
     """None where programs of two generations are attached, as after an apply that was killed."""
-    forwarding = [each for each in attached if each.info.name != attach.PASS_XDP]
+    forwarding = [each for each in attached if each.info.name != attach.BYSTANDER]
     shared = [set(each.info.map_ids) for each in forwarding]
     if not shared:
         return None
@@ -161,4 +167,4 @@ def _common_settings(attached: list[attach.Attached], splitter: Splitter | None)
 
 
 def _constants(map_ids: set[int]) -> set[int]:
-    return {i for i in map_ids if libbpf.map_info(libbpf.map_by_id(i)).name == ".rodata.cfg"}
+    return {i for i in map_ids if maps.info_of(maps.by_id(i)).name == ".rodata.cfg"}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pyroute2 import IPRoute
 
 from collector.control.host import Host, read_host
-from collector.control.plan import interface_name
+from collector.control.plan import egress_refusal, interface_name, refusal
 from collector.control.state import AT_SPLITTER, Place, instance_folder
 from collector.datapath import counters, program, tmeter
 from collector.datapath.attach import Hook
@@ -65,6 +65,8 @@ class Status:
 def read_status(instance: str, netlink: IPRoute) -> Status:
     host = read_host(netlink, instance, None)
     settings = host.state.settings
+    if settings:
+        host = replace(host, route=tmeter.find_route(netlink, settings.tmeter.address))
     folder = instance_folder(instance)
     if settings is None:
         configured = bool(host.notes.digest)
@@ -74,31 +76,34 @@ def read_status(instance: str, netlink: IPRoute) -> Status:
     sources = tuple(
         _source(source, counters.read_source(folder, source.slot), host, now) for source in settings.sources
     )
-    t_meter = _t_meter(settings, counters.read_tmeter(folder), netlink)
-    problems = tuple(_problems(sources, host))
+    t_meter = _t_meter(settings.tmeter, host.route, counters.read_tmeter(folder), netlink)
+    problems = tuple(_problems(settings, host))
     return Status(instance, not problems, True, problems, sources, (t_meter,))
 
 
-def _source(
-    source: program.Source, counted: counters.SourceCounters, host: Host, now: float
-) -> SourceStatus:
+def _source(source: program.Source, counted: counters.SourceCounters, host: Host, now: float) -> SourceStatus:
     hook = attached_hook(source.ifindex, host)
-    refusals = {each.role: each.words for each in host.notes.refusals if each.ifindex == source.ifindex}
-    egress = {each.words for each in host.notes.refusals if each.ifindex != source.ifindex}
-    why = refusals.get("source") or "; ".join(sorted(egress)) if hook != Hook.XDP_NATIVE else ""
+    age = None if counted.last_frame is None else max(0.0, round(now - counted.last_frame, 3))
     return SourceStatus(
         name=source.name,
         type=source.type.name.lower(),
         interface=interface_name(host, source.ifindex),
         hook=hook or UNATTACHED,
-        why=why or "",
+        why=_why(source.ifindex, hook, host),
         vni=_vni_in_words(source),
         frames=counted.frames,
         bytes=counted.bytes,
         passed_frames=counted.passed_frames,
         drops=counted.drops,
-        last_frame_age_seconds=None if counted.last_frame is None else max(0.0, round(now - counted.last_frame, 3)),
+        last_frame_age_seconds=age,
     )
+
+
+def _why(ifindex: int, hook: Hook | None, host: Host) -> str:
+    if hook in (None, Hook.XDP_NATIVE):
+        return ""
+    known = refusal(ifindex, "source", host) or egress_refusal(ifindex, host)
+    return known or "the file says hook: tc"
 
 
 def attached_hook(ifindex: int, host: Host) -> Hook | None:
@@ -117,10 +122,8 @@ def _vni_in_words(source: program.Source) -> str:
 
 
 def _t_meter(
-    settings: program.Settings, counted: counters.TMeterCounters, netlink: IPRoute
+    wanted: program.TMeter, route: tmeter.Route, counted: counters.TMeterCounters, netlink: IPRoute
 ) -> TMeterStatus:
-    wanted = settings.tmeter
-    route = tmeter.find_route(netlink, wanted.address)
     why = route.refusal
     if not why:
         neighbour = tmeter.Neighbour(route.ifindex, route.next_hop)
@@ -132,20 +135,22 @@ def _t_meter(
     )  # fmt: skip
 
 
-def _problems(sources: tuple[SourceStatus, ...], host: Host) -> Iterator[str]:
-    settings = host.state.settings
-    assert settings is not None
-    for source, ran in zip(settings.sources, sources, strict=True):
+def _problems(settings: program.Settings, host: Host) -> Iterator[str]:
+    for source in settings.sources:
         here = host.nic(source.ifindex)
         if here is None:
             yield f"source {source.name}: its interface is gone"
-        elif Place(source.ifindex, Hook.TC) not in host.state.programs:
-            yield f"source {source.name}: the program is not attached to {here.name} at tc; run: collector apply"
+        elif attached_hook(source.ifindex, host) is None:
+            yield f"source {source.name}: nothing is attached to {here.name}; run: collector apply"
         elif not here.up:
             yield f"source {source.name}: {here.name} is down"
         elif not here.carrier:
             yield f"source {source.name}: {here.name} has no link; is the cable in?"
-        elif ran.hook == UNATTACHED:
-            yield f"source {source.name}: nothing is attached to {here.name}; run: collector apply"
+    for place in sorted(host.state.lost):
+        if host.nic(place.ifindex) and attached_hook(place.ifindex, host):
+            yield (
+                f"somebody took the program away from {interface_name(host, place.ifindex)} at {place.hook}; "
+                "run: collector apply"
+            )
     if Place(AT_SPLITTER, Hook.TC) not in host.state.programs or not host.state.splitter:
         yield "the splitter (collector-tx, collector-rx) is not as it should be; run: collector apply"

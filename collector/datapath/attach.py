@@ -22,7 +22,7 @@ from collector.datapath import libbpf
 from collector.datapath.libbpf import BpfError, Fd
 
 FORWARD_XDP = "collector_xdp"
-PASS_XDP = "collector_pass"
+BYSTANDER = "collector_pass"
 FORWARD_TC = "collector_tc"
 LOSS_PROGRAMS = ("collector_xmit", "collector_refused", "collector_freed")
 
@@ -31,6 +31,7 @@ _CLSACT_PARENT = 0xFFFFFFF1
 _ETH_P_ALL = 3
 _PRIORITY = 1
 _HANDLE = 0xC05A
+_XDP_IF_NOEXIST = 1  # XDP_FLAGS_UPDATE_IF_NOEXIST
 _FLAGS = {"xdp-native": libbpf.XDP_NATIVE, "xdp-generic": libbpf.XDP_GENERIC}
 
 
@@ -93,8 +94,27 @@ def _attach_xdp(program: Fd, ifindex: int, hook: Hook) -> Fd:
     except BpfError as error:
         if error.errno in (errno.ENODEV, errno.EPERM):
             raise
-        words = libbpf.xdp_refusal(program, ifindex) or _REFUSALS.get(error.errno or 0, error.strerror or "")
+        words = _xdp_refusal(program, ifindex) or _REFUSALS.get(error.errno or 0, error.strerror or "")
         raise XdpRefusedError(ifindex, words) from None
+
+
+def _xdp_refusal(program: Fd, ifindex: int) -> str:
+    """Asks once more over netlink why a driver refuses native XDP; empty when it gave no words."""
+    try:
+        libbpf.call(
+            "attaching XDP",
+            "bpf_xdp_attach",
+            ifindex,
+            program.number,
+            libbpf.XDP_NATIVE | _XDP_IF_NOEXIST,
+            None,
+        )
+    except BpfError as error:
+        marker = "Kernel error message: "
+        said = [line.partition(marker)[2] for line in error.log.splitlines() if marker in line]
+        return said[0] if said else ""
+    libbpf.call("detaching XDP", "bpf_xdp_attach", ifindex, -1, libbpf.XDP_NATIVE, None)
+    return ""
 
 
 def _pins(ifindex: int, hook: Hook, folder: Path) -> tuple[Path, Path]:
@@ -143,8 +163,8 @@ def attach_filter(program: Fd, ifindex: int, folder: Path, netlink: IPRoute) -> 
         if error.code != errno.EEXIST:  # somebody's clsact serves as well
             raise
     netlink.tc(
-        "replace-filter", "bpf", ifindex, handle=_HANDLE, parent=_INGRESS, prio=_PRIORITY, protocol=_ETH_P_ALL,
-        fd=program.number, name=FORWARD_TC, classid=1, direct_action=True,
+        "replace-filter", "bpf", ifindex, handle=_HANDLE, parent=_INGRESS, prio=_PRIORITY,
+        protocol=_ETH_P_ALL, fd=program.number, name=FORWARD_TC, classid=1, direct_action=True,
     )  # fmt: skip
     libbpf.pin(program, folder / f"filter_{ifindex}")
 
@@ -166,17 +186,24 @@ def _filters(ifindex: int, netlink: IPRoute) -> Iterator[Any]:
         yield from netlink.get_filters(index=ifindex, parent=parent)
 
 
+_PIN = re.compile(r"(xdp|tc|filter)_(\d+)")
+
+
+def pins(folder: Path) -> frozenset[tuple[int, bool]]:
+    """(ifindex, whether XDP) of everything that was attached, whether it still is or not."""
+    found = [match for path in folder.iterdir() if (match := _PIN.fullmatch(path.name))]
+    return frozenset((int(match[2]), match[1] == "xdp") for match in found)
+
+
 def find(folder: Path, netlink: IPRoute) -> list[Attached]:
     """What is pinned and really passed by frames; a severed link or a deleted filter is left out."""
     found = []
     for path in sorted(folder.iterdir()):
-        match = re.fullmatch(r"(xdp|tc|filter)_(\d+)", path.name)
+        match = _PIN.fullmatch(path.name)
         fd = libbpf.pinned(path) if match else None
-        if not match or fd is None:
-            continue
-        ifindex, program = int(match[2]), _live_program(match[1], int(match[2]), fd, netlink)
-        if program:
-            found.append(Attached(ifindex, match[1] == "xdp", program, libbpf.program_info(program)))
+        program = _live_program(match[1], int(match[2]), fd, netlink) if match and fd else None
+        if match and program:
+            found.append(Attached(int(match[2]), match[1] == "xdp", program, libbpf.program_info(program)))
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector.datapath import libbpf
+from collector.datapath import libbpf, maps
 from collector.datapath.program import DropReason
 
 _DROP_SLOTS = 32
@@ -56,7 +56,7 @@ def read_tmeter(folder: Path) -> TMeterCounters:
 def reset_source(folder: Path, slot: int) -> None:
     fd = libbpf.pinned(folder / "source_counters")
     if fd:
-        libbpf.clear_per_cpu(fd, _KEY.pack(slot))
+        maps.clear_per_cpu(fd, _KEY.pack(slot))
 
 
 def _sums(copies: list[tuple[int, ...]]) -> list[int]:
@@ -67,4 +67,4 @@ def _read(path: Path, key: int) -> list[bytes]:
     fd = libbpf.pinned(path)
     if fd is None:
         raise FileNotFoundError(path)
-    return libbpf.lookup(fd, _KEY.pack(key))
+    return maps.lookup(fd, _KEY.pack(key))

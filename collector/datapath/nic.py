@@ -25,6 +25,8 @@ _NO_SUCH_FAMILY = 2
 XDP_BASIC = 1  # enum netdev_xdp_act, linux/netdev.h
 XDP_NDO_XMIT = 4
 
+_XDP_MODES = {None: None, "xdpgeneric": "xdp-generic"}
+
 # Each makes several frames into one, or takes a VLAN tag away, before a program can see it.
 MERGING = ("rx-lro", "rx-gro-hw")
 ALTERING = (*MERGING, "rx-gro", "rx-gro-list", "rx-udp-gro-forwarding", "rx-vlan-hw-parse",
@@ -76,7 +78,7 @@ def read_nics(netlink: IPRoute) -> tuple[Nic, ...]:
 def _nic(link: Any, addresses: Mapping[int, list[str]], xdp: Mapping[int, int] | None) -> Nic:
     name, ifindex = str(link.get_attr("IFLA_IFNAME")), int(link["index"])
     attached = link.get_attr("IFLA_XDP")
-    mode = attached.get_attr("IFLA_XDP_ATTACHED") if attached else 0
+    mode = attached.get_attr("IFLA_XDP_ATTACHED") if attached else None
     return Nic(
         ifindex=ifindex,
         name=name,
@@ -88,7 +90,7 @@ def _nic(link: Any, addresses: Mapping[int, list[str]], xdp: Mapping[int, int] |
         promiscuous=bool(link["flags"] & IFF_PROMISC),
         addresses=tuple(addresses.get(ifindex, ())),
         features=read_features(name),
-        xdp_mode={0: None, 2: "xdp-generic"}.get(mode, "xdp-native"),
+        xdp_mode=_XDP_MODES.get(mode, "xdp-native"),  # "xdp", or "xdpoffload" on a smart NIC
         xdp_program=int(attached.get_attr("IFLA_XDP_PROG_ID") or 0) if attached else 0,
         xdp_features=None if xdp is None else xdp.get(ifindex, 0),
     )

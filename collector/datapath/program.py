@@ -12,7 +12,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from collector.datapath import libbpf
+from collector.datapath import libbpf, maps
 from collector.datapath.libbpf import Fd
 from collector.datapath.splitter import Splitter
 
@@ -226,19 +226,19 @@ def load(settings: Settings, folder: Path) -> libbpf.Object:
     for name, entries in (("senders", settings.sender_entries()), ("vni_rules", settings.vni_entries())):
         fd = program.map(name)
         for key, value in entries.items():
-            libbpf.update(fd, key, value)
+            maps.update(fd, key, value)
     return program
 
 
 def read_settings(program: Fd) -> Settings:
     """The configuration that an attached program was loaded with, out of its own maps."""
-    maps: dict[str, Fd] = {}
+    found: dict[str, Fd] = {}
     for map_id in libbpf.program_info(program).map_ids:
-        fd = libbpf.map_by_id(map_id)
-        maps[libbpf.map_info(fd).name] = fd
-    raw = libbpf.lookup(maps[".rodata.cfg"], _U32.pack(0))[0]
+        fd = maps.by_id(map_id)
+        found[maps.info_of(fd).name] = fd
+    raw = maps.lookup(found[".rodata.cfg"], _U32.pack(0))[0]
     tables = [
-        [(key, libbpf.lookup(maps[name], key)[0]) for key in libbpf.keys(maps[name])]
+        [(key, maps.lookup(found[name], key)[0]) for key in maps.keys(found[name])]
         for name in ("senders", "vni_rules")
     ]
     return decode(raw, *tables)

@@ -35,7 +35,9 @@ def find(nics: tuple[nic.Nic, ...]) -> Splitter | None:
 
 
 def create(netlink: IPRoute) -> Splitter:
-    netlink.link("add", kind="veth", ifname=TX, mtu=_LARGEST_FRAME, peer={"ifname": RX, "mtu": _LARGEST_FRAME})
+    netlink.link(
+        "add", kind="veth", ifname=TX, mtu=_LARGEST_FRAME, peer={"ifname": RX, "mtu": _LARGEST_FRAME}
+    )
     tx, rx = (netlink.link_lookup(ifname=name)[0] for name in (TX, RX))
     for name in (TX, RX):
         _silence(name)

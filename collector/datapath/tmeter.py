@@ -15,6 +15,7 @@ RTN_UNICAST = 1
 RTN_LOCAL = 2
 NUD_VALID = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # has a usable link-layer address
 NUD_PERMANENT = 0x80
+NOWHERE = IPv4Address(0)
 NTF_EXT_MANAGED = 1  # the kernel keeps it resolved; linux/neighbour.h, since Linux 5.16
 
 
@@ -23,10 +24,13 @@ class Route:
     """What the kernel would do with a packet of its own. `refusal`: why it would not send it."""
 
     ifindex: int = 0
-    source: IPv4Address = IPv4Address(0)
-    next_hop: IPv4Address = IPv4Address(0)
+    source: IPv4Address = NOWHERE
+    next_hop: IPv4Address = NOWHERE
     path_mtu: int = 0  # bytes, IP header included: the NIC's, or what the route or the path says
     refusal: str = ""
+
+
+NO_ROUTE = Route(refusal="no t-meter is configured")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from collector.datapath import attach
 from collector.datapath.libbpf import ProgramInfo
 from collector.errors import HostError
 from tests.bench.frames import VNI, VXLAN_PORT
-from tests.bench.rig import MIRROR_ADDRESS, SOURCE_ADDRESS, T_METER_ADDRESS, Rig, Way
+from tests.bench.rig import SOURCE_ADDRESS, T_METER_ADDRESS, Rig, Way
 
 INSTANCE = f"bench-{os.getpid()}"
 STATISTICS = Path("/proc/sys/kernel/bpf_stats_enabled")
@@ -70,7 +70,6 @@ def _addressed(rig: Rig, source_type: str) -> Iterator[None]:
         return
     address = {"index": rig.source_index, "address": SOURCE_ADDRESS, "prefixlen": 24}
     rig.collector.ipr.addr("add", **address)
-    rig.collector.neighbour(rig.source, MIRROR_ADDRESS, rig.generator.mac("tap"))
     try:
         yield
     finally:

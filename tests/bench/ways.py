@@ -24,7 +24,7 @@ XDP = Way("xdp", "collector at XDP", product("span", "xdp"))
 TC = Way("tc", "collector at tc", product("span", "tc"))
 REWRAP = Way("rewrap", "collector, rewrap at XDP", product("vxlan", "xdp"), mirror="vxlan")
 RECIPE = Way("recipe", "vendor's recipe", vendors_recipe)
-AF_PACKET = Way("afpacket", "AF_PACKET in Python", python_forwarder, shares_cpu=True)
+AF_PACKET = Way("afpacket", "AF_PACKET in Python", python_forwarder, shares_cpu=True, patience=3)
 
 WAYS = {way.name: way for way in (LIMIT, XDP, TC, REWRAP, RECIPE, AF_PACKET)}
 COLLECTOR_WAYS = (XDP, TC, REWRAP)

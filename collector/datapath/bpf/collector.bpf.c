@@ -168,14 +168,14 @@ static __always_inline int replace_head(struct __sk_buff *skb, const struct head
 	return bpf_skb_store_bytes(skb, 0, head, head_len, 0) ? DROP_NO_MEMORY : SENT;
 }
 
-/* Wraps the frame where it lies in the packet. `byte_tags`: VLAN tags in the packet's bytes. */
+/* Wraps the frame where it lies in the packet. */
 static __noinline int tc_wrap(struct __sk_buff *skb, const struct frame *frame,
 			      const struct flow *flow, struct cpu_state *cpu, struct way_out *out)
 {
 	const volatile struct source *source;
 	__u32 old_len, head_len, inner_len, end;
 	struct head head = {};
-	int tags = 0, verdict;
+	int tags = 0;
 
 	if (!frame || !flow || !cpu || !out)
 		return DROP_NO_MEMORY;
@@ -188,7 +188,8 @@ static __noinline int tc_wrap(struct __sk_buff *skb, const struct frame *frame,
 	} else if (source->strip_vlan) {
 		old_len += flow->vlan_tags * sizeof(struct vlan_tag);
 	}
-	if (tags < 0 || end < old_len || bpf_skb_load_bytes(skb, frame->offset, head.macs, MAC_ADDRESSES))
+	if (tags < 0 || end < old_len ||
+	    bpf_skb_load_bytes(skb, frame->offset, head.macs, MAC_ADDRESSES))
 		return DROP_MALFORMED;
 	head_len = sizeof(head.outer) + MAC_ADDRESSES;
 	if (!source->strip_vlan)
@@ -209,8 +210,7 @@ static __noinline int tc_wrap(struct __sk_buff *skb, const struct frame *frame,
 	if (end != skb->len && bpf_skb_change_tail(skb, end, 0))
 		return DROP_NO_MEMORY;
 	build_outer(&head.outer, cpu, inner_len, frame->vni, flow->hash);
-	verdict = replace_head(skb, &head, head_len, old_len);
-	return verdict;
+	return replace_head(skb, &head, head_len, old_len);
 }
 
 static __always_inline void remember_way(__u64 *until, __u64 now)

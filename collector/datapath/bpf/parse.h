@@ -117,7 +117,8 @@ static __always_inline void parse_ipv4(struct cursor *c, struct flow *flow)
 	if (ip->protocol == IPPROTO_UDP && ip->daddr == config.tmeter.daddr) {
 		udp = c->pos;
 		/* A later fragment has no ports; to this address it can only be ours. */
-		flow->loop = !first || ((void *)(udp + 1) <= c->end && udp->dest == config.tmeter.port);
+		flow->loop =
+			!first || ((void *)(udp + 1) <= c->end && udp->dest == config.tmeter.port);
 	}
 	if (!(ip->frag_off & bpf_htons(IP_FRAGMENT)) && has_ports(ip->protocol))
 		flow->hash = hash_ports(c, &ends);

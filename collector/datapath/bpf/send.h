@@ -158,9 +158,9 @@ static __always_inline int write_fragment(struct fragments *f, __u32 done, __u32
 	f->ip.frag_off = bpf_htons(done / 8 | (more ? MORE_FRAGMENTS : 0));
 	f->ip.check = 0;
 	f->ip.check = ipv4_checksum(&f->ip);
-	return bpf_skb_store_bytes(f->skb, sizeof(struct ethhdr), &f->ip, sizeof(f->ip), 0) ?
-		       DROP_NO_MEMORY :
-		       SENT;
+	return bpf_skb_store_bytes(f->skb, sizeof(struct ethhdr), &f->ip, sizeof(f->ip), 0)
+		       ? DROP_NO_MEMORY
+		       : SENT;
 }
 
 /* Returns 1 after the last one, which stays in the skb for its caller to send. */

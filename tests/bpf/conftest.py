@@ -1,0 +1,27 @@
+"""One site for the whole tier: loading a program takes milliseconds, building namespaces tenths of a second."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lib.datapath import Datapath, Hook, HOOKS, Site
+
+
+@pytest.fixture(scope="package")
+def site() -> Iterator[Site]:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})  # per-CPU counters of the program become predictable
+        with Site() as site:
+            yield site
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.fixture(params=HOOKS)
+def hook(request: pytest.FixtureRequest) -> Hook:
+    hook: Hook = request.param
+    return hook

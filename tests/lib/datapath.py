@@ -1,0 +1,193 @@
+"""The program in the kernel, given one packet at a time (BPF_PROG_TEST_RUN), at either hook.
+
+    with Site() as site:
+        datapath = site.load(site.span("pbx", vni=12))
+        outcome = datapath.run("xdp", packet)
+        outcome.verdict, outcome.packet, outcome.change
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from collector.datapath import counters, libbpf, program, splitter
+from collector.datapath.program import NONE, Oversize, Settings, Source, SourceType, TMeter, VniRule
+from collector.datapath.splitter import Splitter
+from collector.operate.lab import BPFFS, Lab, Machine, ensure_bpffs
+
+Hook = Literal["xdp", "tc"]
+HOOKS: tuple[Hook, ...] = ("xdp", "tc")
+VERDICTS: dict[Hook, dict[int, str]] = {
+    "xdp": {1: "drop", 2: "pass", 4: "sent"},  # XDP_DROP, XDP_PASS, XDP_REDIRECT
+    "tc": {2: "drop", NONE: "pass", 7: "sent"},  # TC_ACT_SHOT, TC_ACT_UNSPEC, TC_ACT_REDIRECT
+}
+PROGRAMS: dict[Hook, str] = {"xdp": "collector_xdp", "tc": "collector_tc"}
+
+COLLECTOR, TMETER = "192.0.2.1", "192.0.2.2"
+COLLECTOR_MAC, TMETER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
+TMETER_PORT = 4789
+COUNTED_MAPS = ("source_counters", "tmeter_counters")
+_CPU_STATE = struct.Struct("<QII")  # struct cpu_state as far as `packets`
+
+
+@dataclass(frozen=True)
+class Outcome:
+    verdict: str  # "sent", "drop" or "pass"
+    packet: bytes
+    change: dict[str, int]  # of the counters: "pbx frames", "pbx loop", "t-meter bytes"; zeros left out
+    ip_id: int  # that an outer packet had to get
+    mark: int = 0
+
+
+def sent(source: str, size: int) -> dict[str, int]:
+    both = {f"{owner} {what}": n for owner in (source, "t-meter") for what, n in (("frames", 1), ("bytes", size))}
+    return dict(sorted(both.items()))
+
+
+def dropped(source: str, size: int, reason: str) -> dict[str, int]:
+    return dict(sorted({f"{source} frames": 1, f"{source} bytes": size, f"{source} {reason}": 1}.items()))
+
+
+def passed(source: str, frames: int = 1) -> dict[str, int]:
+    return {f"{source} passed": frames}
+
+
+class Site:
+    """A collector with an uplink to a t-meter and two mirror NICs, and one set of counters."""
+
+    def __init__(self) -> None:
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> Self:
+        ensure_bpffs()
+        with ExitStack() as undo:
+            self._build(undo)
+            self._cleanup = undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cleanup.__exit__(kind, error, trace)
+
+    def _build(self, undo: ExitStack) -> None:
+        lab = undo.enter_context(Lab())
+        self.machine, self.far = lab.namespace("collector"), lab.namespace("far")
+        self.machine.link("eth0", self.far, "eth0", mtu=9000, macs=(COLLECTOR_MAC, TMETER_MAC))
+        for name in ("eth1", "eth2"):
+            self.machine.link(name, self.far, name)
+        self.machine.address("eth0", f"{COLLECTOR}/24")
+        self.machine.neighbour("eth0", TMETER, TMETER_MAC)
+        self.machine.sysctl("net/ipv4/conf/lo/forwarding", 1)
+        self.splitter = self._splitter()
+        self.uplink, self.nic, self.nic2 = (self.machine.index(name) for name in ("eth0", "eth1", "eth2"))
+        self.netns = Path(self.machine.path).stat().st_ino
+        self.folder = BPFFS / f"test-{os.getpid()}"
+        self.folder.mkdir()
+        undo.callback(self._remove_folder)
+
+    def _splitter(self) -> Splitter:
+        with self.machine.enter():
+            pair = splitter.create(self.machine.ipr)
+            splitter.start(self.machine.ipr, pair)
+        return pair
+
+    def _remove_folder(self) -> None:
+        for pin in self.folder.iterdir():
+            pin.unlink()
+        self.folder.rmdir()
+
+    # Sources as the program knows them
+
+    def span(self, name: str = "pbx", **settings: Any) -> Source:
+        return Source(**{"slot": 0, "name": name, "type": SourceType.SPAN, "ifindex": self.nic, "vni": 12} | settings)
+
+    def vxlan(self, name: str = "aws", *, senders: str = "0.0.0.0/0", **settings: Any) -> Source:
+        defaults = {"slot": 0, "ifindex": self.nic, "vni_rule": VniRule.KEEP, "port": TMETER_PORT}
+        networks = tuple(IPv4Network(sender) for sender in senders.split())
+        return Source(**{"name": name, "type": SourceType.VXLAN, "senders": networks} | defaults | settings)
+
+    def load(self, *sources: Source, **tmeter: Any) -> Datapath:
+        """`tmeter`: what is to differ from a t-meter on link, reached by 1,500 bytes."""
+        usual = {
+            "name": "ohio",
+            "source": IPv4Address(COLLECTOR),
+            "address": IPv4Address(TMETER),
+            "port": TMETER_PORT,
+            "path_mtu": 1500,
+            "oversize": Oversize.FRAGMENT,
+            "ifindex": self.uplink,
+        }
+        return Datapath(self, Settings(self.netns, TMeter(**usual | tmeter), sources, self.splitter))
+
+
+class Datapath:
+    """The program with one configuration; counters are the site's, and go on."""
+
+    def __init__(self, site: Site, settings: Settings) -> None:
+        self.settings = settings
+        self.machine: Machine = site.machine
+        self.folder = site.folder
+        self.object = program.load(settings, site.folder)
+        self.programs = {hook: self.object.program(name) for hook, name in PROGRAMS.items()}
+        self._cpu_states = self.object.map("cpu_states")
+        for name in COUNTED_MAPS:
+            if not (site.folder / name).exists():
+                libbpf.pin(self.object.map(name), site.folder / name)
+
+    def run(self, hook: Hook, packet: bytes, ifindex: int | None = None, **context: int) -> Outcome:
+        """`context`: at tc the packet's `mark`, `gso_size`, `gso_segs`."""
+        before, ip_id = self._counters(), self._next_ip_id()
+        verdict, out, mark = self.run_only(hook, packet, ifindex, **context)
+        after = self._counters()
+        change = {name: after[name] - before[name] for name in sorted(after) if after[name] != before[name]}
+        return Outcome(verdict, out, change, ip_id, mark)
+
+    def run_only(
+        self, hook: Hook, packet: bytes, ifindex: int | None = None, **context: int
+    ) -> tuple[str, bytes, int]:
+        """Looks at no counter: verdict, packet, mark."""
+        arrival = self.settings.sources[0].ifindex if ifindex is None else ifindex
+        given = xdp_md(packet, arrival) if hook == "xdp" else sk_buff(arrival, **context)
+        with self.machine.enter():
+            code, out, after = libbpf.test_run(self.programs[hook], packet, context=given)
+        mark = struct.unpack_from("<I", after, _MARK)[0] if hook == "tc" else 0
+        return VERDICTS[hook][code], out, mark
+
+    def _next_ip_id(self) -> int:
+        """The outer IP id counts on each CPU for itself; the tests keep to one."""
+        (cpu,) = os.sched_getaffinity(0)
+        copies = libbpf.lookup(self._cpu_states, struct.pack("<I", 0))
+        packets: int = _CPU_STATE.unpack_from(copies[cpu])[2]
+        return (packets * len(copies) + cpu) & 0xFFFF
+
+    def _counters(self) -> dict[str, int]:
+        values: dict[str, int] = {}
+        for source in self.settings.sources:
+            read = counters.read_source(self.folder, source.slot)
+            own = {"frames": read.frames, "bytes": read.bytes, "passed": read.passed_frames, **read.drops}
+            values |= {f"{source.name} {what}": n for what, n in own.items()}
+        tmeter = counters.read_tmeter(self.folder)
+        return values | {"t-meter frames": tmeter.frames, "t-meter bytes": tmeter.bytes}
+
+
+_MARK, _IFINDEX, _GSO_SEGS, _GSO_SIZE = 8, 40, 164, 176  # offsets in struct __sk_buff, linux/bpf.h
+_SK_BUFF_SIZE = 192
+
+
+def xdp_md(packet: bytes, ifindex: int) -> bytes:
+    return struct.pack("<6I", 0, len(packet), 0, ifindex, 0, 0)
+
+
+def sk_buff(ifindex: int, *, mark: int = 0, gso_size: int = 0, gso_segs: int = 0) -> bytes:
+    context = bytearray(_SK_BUFF_SIZE)
+    for offset, value in ((_MARK, mark), (_IFINDEX, ifindex), (_GSO_SEGS, gso_segs), (_GSO_SIZE, gso_size)):
+        struct.pack_into("<I", context, offset, value)
+    return bytes(context)

@@ -1,0 +1,177 @@
+"""The command line with a fault built in: a change that fails, a process that is killed half-way.
+
+As a script it answers requests: it has the product imported, and forks for each, so that hundreds of
+faults take seconds. Nothing of the product knows of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pyroute2 import IPRoute, netns
+
+import collector.cli
+from collector.control import apply, check, host, metrics, show
+from collector.datapath import libbpf
+from collector.operate.lab import Namespace, stop
+
+ROOT = Path(__file__).parents[2]
+NOTHING_FAILED = 99  # leaves with this where the fault's number was never reached
+WORDS = "the fault that the test asked for"
+# Each way in which the product writes: to the kernel, to bpffs, to /proc.
+_WRITES: tuple[tuple[Any, str], ...] = (
+    (libbpf.Object, "load"), (libbpf, "pin"), (libbpf, "update"), (libbpf, "create_link"),
+    (libbpf, "update_link"), (libbpf, "detach_link"), (libbpf, "attach_tracepoint"),
+    (libbpf, "create_array"), (libbpf, "clear_per_cpu"), (apply, "tune"), (IPRoute, "link"), (IPRoute, "neigh"),
+    (IPRoute, "tc"), (Path, "mkdir"), (Path, "unlink"), (Path, "rename"), (Path, "rmdir"),
+    (apply, "_remove_folder"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`at`: which one, from 0. `of`: "change", one of the plan's; "write", any write; "verify"; "" for none.
+
+    `how`: "raise", or "kill" as by SIGKILL. `tcx`: False makes this a kernel before Linux 6.6.
+    """
+
+    of: str = ""
+    at: int = 0
+    how: str = "raise"
+    tcx: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int  # negative: the signal that ended it
+    out: str
+    err: str
+
+
+class Faulty:
+    """Runs `collector` in a namespace, with a fault."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> Self:
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.lib.fault"],
+            cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stop(self._server)
+
+    def run(self, machine: Namespace, argv: Sequence[str], fault: Fault) -> Outcome:
+        assert self._server.stdin
+        assert self._server.stdout
+        out, err = self._folder / "out", self._folder / "err"
+        request = {"netns": machine.path, "argv": argv, "out": str(out), "err": str(err)}
+        self._server.stdin.write(json.dumps(request | asdict(fault)) + "\n")
+        self._server.stdin.flush()
+        return Outcome(int(self._server.stdout.readline()), out.read_text(), err.read_text())
+
+
+def serve() -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _become_collector(request)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _become_collector(request: dict[str, Any]) -> None:
+    code = 70
+    try:
+        netns.setns(request["netns"])
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+        sys.argv = ["collector", *request["argv"]]
+        pending = _inject(Fault(request["of"], request["at"], request["how"], request["tcx"]))
+        code = _exit_code()
+        code = NOTHING_FAILED if code == 0 and pending() else code
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _exit_code() -> int:
+    try:
+        collector.cli.main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except BaseException:  # noqa: BLE001  as the interpreter would show it
+        traceback.print_exc()
+        return 70
+    return 0
+
+
+def _inject(fault: Fault) -> Callable[[], bool]:
+    """Returns whether the fault is still to come."""
+    count = iter(range(1 << 30))
+    reached = []
+
+    def strike() -> None:
+        if next(count) != fault.at:
+            return
+        reached.append(True)
+        if fault.how == "kill":
+            sys.stdout.flush()
+            os.kill(os.getpid(), 9)
+        raise OSError(errno.EIO, WORDS)
+
+    places = {
+        "change": ((apply._Transaction, "_carry_out"),),
+        "write": _WRITES,
+        "verify": ((apply._Transaction, "_verify"),),
+        "": (),
+    }
+    for owner, name in places[fault.of]:
+        _wrap(owner, name, strike)
+    if not fault.tcx:
+        _forget_tcx()
+    return lambda: bool(fault.of) and not reached
+
+
+def _wrap(owner: Any, name: str, first: Callable[[], None]) -> None:
+    original = getattr(owner, name)
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        first()
+        return original(*arguments, **named)
+
+    setattr(owner, name, wrapped)
+
+
+def _forget_tcx() -> None:
+    original = libbpf.create_link
+
+    def create_link(program: libbpf.Fd, ifindex: int, attach_type: int, flags: int = 0) -> libbpf.Fd:
+        if attach_type == libbpf.TCX_INGRESS:
+            raise libbpf.BpfError(errno.EINVAL, f"attaching to interface {ifindex}")
+        return original(program, ifindex, attach_type, flags)
+
+    libbpf.create_link = create_link
+
+
+if __name__ == "__main__":
+    # What the commands import when they are called, imported once.
+    assert all((check, host, metrics, show))
+    serve()
