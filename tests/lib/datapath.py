@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from collector.datapath import counters, libbpf, program, splitter
+from collector.datapath import counters, libbpf, maps, program, splitter
 from collector.datapath.program import NONE, Oversize, Settings, Source, SourceType, TMeter, VniRule
 from collector.datapath.splitter import Splitter
 from collector.operate.lab import BPFFS, Lab, Machine, ensure_bpffs
@@ -164,7 +164,7 @@ class Datapath:
     def _next_ip_id(self) -> int:
         """The outer IP id counts on each CPU for itself; the tests keep to one."""
         (cpu,) = os.sched_getaffinity(0)
-        copies = libbpf.lookup(self._cpu_states, struct.pack("<I", 0))
+        copies = maps.lookup(self._cpu_states, struct.pack("<I", 0))
         packets: int = _CPU_STATE.unpack_from(copies[cpu])[2]
         return (packets * len(copies) + cpu) & 0xFFFF
 

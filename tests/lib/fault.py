@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -19,23 +20,25 @@ from types import TracebackType
 from typing import Any, Self
 
 from pyroute2 import IPRoute, netns
+from pyroute2.ethtool.ioctl import IoctlEthtool
+from pyroute2.netlink.exceptions import NetlinkError
 
 import collector.cli
 from collector.control import apply, check, host, metrics, show
 from collector.datapath import libbpf
+from collector.errors import HostError
 from collector.operate.lab import Namespace, stop
 
 ROOT = Path(__file__).parents[2]
 NOTHING_FAILED = 99  # leaves with this where the fault's number was never reached
 WORDS = "the fault that the test asked for"
-# Each way in which the product writes: to the kernel, to bpffs, to /proc.
-_WRITES: tuple[tuple[Any, str], ...] = (
-    (libbpf.Object, "load"), (libbpf, "pin"), (libbpf, "update"), (libbpf, "create_link"),
-    (libbpf, "update_link"), (libbpf, "detach_link"), (libbpf, "attach_tracepoint"),
-    (libbpf, "create_array"), (libbpf, "clear_per_cpu"), (apply, "tune"), (IPRoute, "link"), (IPRoute, "neigh"),
-    (IPRoute, "tc"), (Path, "mkdir"), (Path, "unlink"), (Path, "rename"), (Path, "rmdir"),
-    (apply, "_remove_folder"),
+# Each way in which the product writes: to the kernel's BPF, by netlink, by ioctl, to /proc and to bpffs.
+_BPF = (
+    "bpf_object__load", "bpf_obj_pin", "bpf_map_create", "bpf_map_update_elem", "bpf_link_create",
+    "bpf_link_update", "bpf_link_detach", "bpf_raw_tracepoint_open",
 )  # fmt: skip
+_FILES = ((os, "mkdir"), (os, "unlink"), (os, "rename"), (os, "rmdir"), (Path, "write_text"))
+_READING = ("get", "dump")
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ def _become_collector(request: dict[str, Any]) -> None:
         pending = _inject(Fault(request["of"], request["at"], request["how"], request["tcx"]))
         code = _exit_code()
         code = NOTHING_FAILED if code == 0 and pending() else code
+    except BaseException:  # noqa: BLE001  a fault of this file must not answer further requests
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -126,38 +131,59 @@ def _exit_code() -> int:
 def _inject(fault: Fault) -> Callable[[], bool]:
     """Returns whether the fault is still to come."""
     count = iter(range(1 << 30))
-    reached = []
+    reached: list[bool] = []
 
-    def strike() -> None:
+    def strikes() -> bool:
         if next(count) != fault.at:
-            return
+            return False
         reached.append(True)
         if fault.how == "kill":
-            sys.stdout.flush()
-            os.kill(os.getpid(), 9)
-        raise OSError(errno.EIO, WORDS)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return True
 
-    places = {
-        "change": ((apply._Transaction, "_carry_out"),),
-        "write": _WRITES,
-        "verify": ((apply._Transaction, "_verify"),),
-        "": (),
-    }
-    for owner, name in places[fault.of]:
-        _wrap(owner, name, strike)
+    if fault.of == "change":
+        _wrap(apply._Transaction, "_carry_out", strikes, _refuse_file)
+    elif fault.of == "verify":
+        _wrap(apply._Transaction, "_verify", strikes, _refuse_verified)
+    elif fault.of == "write":
+        _wrap_writes(strikes)
     if not fault.tcx:
         _forget_tcx()
     return lambda: bool(fault.of) and not reached
 
 
-def _wrap(owner: Any, name: str, first: Callable[[], None]) -> None:
+def _wrap_writes(strikes: Callable[[], bool]) -> None:
+    for name in _BPF:
+        _wrap(libbpf._lib(), name, strikes, lambda: -errno.EIO)
+    for owner, name in _FILES:
+        _wrap(owner, name, strikes, _refuse_file)
+    _wrap(IoctlEthtool, "set_features", strikes, _refuse_file)
+    original = IPRoute._run_generic_rtnl
+
+    def request(self: IPRoute, method: Any, *arguments: Any, **named: Any) -> Any:
+        reads = not arguments or arguments[0] in _READING
+        if not reads and strikes():
+            raise NetlinkError(errno.EIO, WORDS)
+        return original(self, method, *arguments, **named)
+
+    IPRoute._run_generic_rtnl = request
+
+
+def _wrap(owner: Any, name: str, strikes: Callable[[], bool], refuse: Callable[[], int]) -> None:
     original = getattr(owner, name)
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
-        first()
-        return original(*arguments, **named)
+        return refuse() if strikes() else original(*arguments, **named)
 
     setattr(owner, name, wrapped)
+
+
+def _refuse_file() -> int:
+    raise OSError(errno.EIO, WORDS)
+
+
+def _refuse_verified() -> int:
+    raise HostError(WORDS)
 
 
 def _forget_tcx() -> None:
@@ -172,6 +198,7 @@ def _forget_tcx() -> None:
 
 
 if __name__ == "__main__":
+    sys.dont_write_bytecode = True  # or a write of the interpreter's would be counted as one of the product's
     # What the commands import when they are called, imported once.
     assert all((check, host, metrics, show))
     serve()

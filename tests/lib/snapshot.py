@@ -25,9 +25,14 @@ def take(machine: Namespace, instance: str) -> Snapshot:
 def changed(before: Snapshot, after: Snapshot) -> Snapshot:
     """The facts that differ, each with both values; None where it is not there."""
     keys = [*before, *(key for key in after if key not in before)]
-    return {
-        key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)
-    }
+    differing = [key for key in keys if before.get(key) != after.get(key)]
+    return {key: _difference(before.get(key), after.get(key)) for key in differing}
+
+
+def _difference(before: Any, after: Any) -> Any:
+    if isinstance(before, dict) and isinstance(after, dict):
+        return changed(before, after)
+    return before, after
 
 
 def await_same(before: Snapshot, machine: Namespace, instance: str) -> None:
@@ -61,7 +66,7 @@ def _facts(machine: Namespace, folder: Path) -> Iterator[tuple[str, Any]]:
 def _lasting(fact: Any) -> Any:
     if isinstance(fact, Mapping):
         return {key: _lasting(value) for key, value in fact.items() if key not in _FLEETING}
-    return [_lasting(each) for each in fact] if isinstance(fact, list) else fact
+    return [_lasting(each) for each in fact if each != "NO-CARRIER"] if isinstance(fact, list) else fact
 
 
 def _features(machine: Namespace, ifname: str) -> Iterator[tuple[str, Any]]:

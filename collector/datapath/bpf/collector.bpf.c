@@ -260,17 +260,24 @@ static __always_inline int tc_forward(struct __sk_buff *skb, struct frame *frame
 	return out->fragmented ? send_fragments(skb, out->ifindex, out->fragmented) : SENT;
 }
 
+/* A mark would have the kernel's drop tracepoint count the frame once more. */
+static __always_inline int discard(struct __sk_buff *skb)
+{
+	skb->mark = 0;
+	return TC_ACT_SHOT;
+}
+
 /* An outer packet that waits for its next hop: the kernel resolves it, and sends it then. */
 static __always_inline int send_to_neighbour(struct __sk_buff *skb, __u64 now)
 {
 	struct cpu_state *cpu = this_cpu();
+	__u32 mark = skb->mark;
 
-	if (!cpu || find_hop(skb, cpu, now) == HOP_NONE) {
-		if ((skb->mark & MARK_KIND) == MARK_OUTER)
-			count_lost(skb->mark & MARK_SOURCE, DROP_NO_ROUTE, 1);
-		return TC_ACT_SHOT;
-	}
-	return bpf_redirect_neigh(cpu->ifindex, NULL, 0, 0);
+	if (cpu && find_hop(skb, cpu, now) != HOP_NONE)
+		return bpf_redirect_neigh(cpu->ifindex, NULL, 0, 0);
+	if ((mark & MARK_KIND) == MARK_OUTER)
+		count_lost(mark & MARK_SOURCE, DROP_NO_ROUTE, 1);
+	return discard(skb);
 }
 
 static __always_inline int tc_claim(struct __sk_buff *skb, struct frame *frame)
@@ -306,9 +313,7 @@ int collector_tc(struct __sk_buff *skb)
 	} else if ((skb->mark & MARK_KIND) == MARK_FRAME) {
 		frame.source = skb->mark & MARK_SOURCE;
 	} else {
-		bool ours = (skb->mark & MARK_MASK) == MARK;
-
-		return ours ? send_to_neighbour(skb, now) : TC_ACT_SHOT;
+		return (skb->mark & MARK_MASK) == MARK ? send_to_neighbour(skb, now) : TC_ACT_SHOT;
 	}
 	if (verdict == CLAIMED)
 		verdict = tc_forward(skb, &frame, returned, &out, now);
@@ -317,7 +322,7 @@ int collector_tc(struct __sk_buff *skb)
 	if (verdict != SPLIT)
 		count(&frame, verdict, now);
 	if (verdict != SENT && verdict != SPLIT)
-		return TC_ACT_SHOT;
+		return discard(skb);
 	skb->mark = (verdict == SENT ? MARK_OUTER : MARK_FRAME) | frame.source;
 	return bpf_redirect(out.ifindex, 0);
 }

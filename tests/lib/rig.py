@@ -1,0 +1,194 @@
+"""The collector between a mirror port and a t-meter, each in a network namespace, led by its command line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from collector.control.state import instance_folder
+from collector.operate.lab import Lab, Namespace, ensure_bpffs, wait_for
+from tests.lib.tap import Tap, send
+
+VNI = 12
+VXLAN_PORT = 4789
+COLLECTOR, T_METER, GATEWAY = "192.0.2.1", "192.0.2.2", "192.0.2.254"
+FAR_T_METER, FAR_GATEWAY = "203.0.113.2", "203.0.113.254"
+STATUS_HOOK = {"xdp": "xdp-native", "tc": "tc"}
+
+_serials = itertools.count(1)
+
+
+@dataclass
+class Collector:
+    """`python -m collector`, in its namespace, with a file and an instance of its own."""
+
+    namespace: Namespace
+    file: Path
+    instance: str
+
+    def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        options = ["-c", str(self.file), "--instance", self.instance]
+        return self.namespace.run([sys.executable, "-m", "collector", *options, *words], check=check)
+
+    def apply(self, sources: list[dict[str, Any]], **t_meter: object) -> str:
+        """Returns the changes as printed."""
+        t_meters = [{"name": "tm", "address": T_METER, **t_meter}]
+        # JSON is YAML too.
+        self.file.write_text(json.dumps({"version": 1, "sources": sources, "t_meters": t_meters}))
+        return self.command("apply").stdout
+
+    def status(self) -> Figures:
+        said = self.command("status", "--json", check=False)
+        assert said.stderr == ""
+        return Figures(json.loads(said.stdout))
+
+    def settled(self, frames: int) -> Figures:
+        """Waits until all sources together have counted so many frames."""
+        wait_for(lambda: self.status().frames >= frames, f"{frames} frames counted")
+        return self.status()
+
+
+@dataclass(frozen=True)
+class Figures:
+    """`collector status --json`."""
+
+    raw: dict[str, Any]
+
+    def source(self, name: str = "pbx") -> dict[str, Any]:
+        (found,) = [each for each in self.raw["sources"] if each["name"] == name]
+        return dict(found)
+
+    @property
+    def frames(self) -> int:
+        return sum(each["frames"] for each in self.raw["sources"])
+
+    @property
+    def sent(self) -> int:
+        return int(self.raw["t_meters"][0]["frames"])
+
+    @property
+    def passed(self) -> int:
+        return sum(each["passed_frames"] for each in self.raw["sources"])
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """By reason, those that are not zero."""
+        found: dict[str, int] = {}
+        for each in self.raw["sources"]:
+            for reason, frames in each["drops"].items():
+                if frames:
+                    found[reason] = found.get(reason, 0) + frames
+        return found
+
+
+@contextmanager
+def collector(namespace: Namespace) -> Iterator[Collector]:
+    ensure_bpffs()
+    with TemporaryDirectory(prefix="collector-test-") as folder:
+        instance = f"test-{os.getpid()}-{next(_serials)}"
+        tool = Collector(namespace, Path(folder) / "collector.yaml", instance)
+        try:
+            yield tool
+            tool.command("remove")
+        finally:
+            shutil.rmtree(instance_folder(instance), ignore_errors=True)
+
+
+@dataclass
+class Rig:
+    """switch span0 -> eth1 collector eth0 -> eth0 t-meter, which may stand behind a gateway."""
+
+    lab: Lab
+    hook: str
+    switch: Namespace
+    tool: Collector
+    t_meter: Namespace
+    gateway: Namespace | None = None
+
+    @property
+    def collector(self) -> Namespace:
+        return self.tool.namespace
+
+    def span(self, **keys: object) -> dict[str, Any]:
+        return {"name": "pbx", "type": "span", "interface": "eth1", "vni": VNI, "hook": self.hook, **keys}
+
+    def apply(self, **t_meter: object) -> None:
+        """One SPAN source, at the rig's hook."""
+        address = FAR_T_METER if self.gateway else T_METER
+        self.tool.apply([self.span()], **{"address": address, **t_meter})
+
+    def send(self, *frames: bytes) -> None:
+        send(self.switch, "span0", frames)
+
+    def tap(self) -> Tap:
+        """What the t-meter's kernel takes out of VXLAN, reassembled."""
+        return Tap(self.t_meter, f"vx{VNI}")
+
+
+@contextmanager
+def on_link(
+    hook: str, *, span_mtu: int = 1500, mtu: int = 1500, offload: bool = False
+) -> Iterator[Rig]:
+    with Lab() as lab:
+        switch, here, t_meter = (lab.namespace(name) for name in ("switch", "collector", "tmeter"))
+        switch.link("span0", here, "eth1", mtu=span_mtu, offload=offload)
+        here.link("eth0", t_meter, "eth0", mtu=mtu)
+        here.address("eth0", f"{COLLECTOR}/24")
+        t_meter.address("eth0", f"{T_METER}/24")
+        take_xdp_frames(t_meter, "eth0")
+        vxlan(t_meter, VNI)
+        with collector(here) as tool:
+            yield Rig(lab, hook, switch, tool, t_meter)
+
+
+@contextmanager
+def behind_gateway(hook: str) -> Iterator[Rig]:
+    with Lab() as lab:
+        names = ("switch", "collector", "gateway", "tmeter")
+        switch, here, gateway, t_meter = (lab.namespace(name) for name in names)
+        switch.link("span0", here, "eth1")
+        here.link("eth0", gateway, "eth0")
+        gateway.link("eth1", t_meter, "eth0")
+        here.address("eth0", f"{COLLECTOR}/24")
+        gateway.address("eth0", f"{GATEWAY}/24")
+        gateway.address("eth1", f"{FAR_GATEWAY}/24")
+        t_meter.address("eth0", f"{FAR_T_METER}/24")
+        here.route("default", GATEWAY)
+        t_meter.route("default", FAR_GATEWAY)
+        gateway.sysctl("net.ipv4.ip_forward", 1)
+        take_xdp_frames(gateway, "eth0")
+        vxlan(t_meter, VNI)
+        with collector(here) as tool:
+            yield Rig(lab, hook, switch, tool, t_meter, gateway)
+
+
+def take_xdp_frames(namespace: Namespace, ifname: str) -> None:
+    """A veth takes frames from XDP at its peer only while it polls, and with GRO on it does."""
+    namespace.features(ifname, {"rx-gro": True})
+
+
+def vxlan(namespace: Namespace, vni: int, *, name: str = "", port: int = VXLAN_PORT, **keys: object) -> str:
+    """The kernel's own VXLAN device; returns its name. It hands up each frame as it came."""
+    name = name or f"vx{vni}"
+    namespace.ipr.link(
+        "add", kind="vxlan", ifname=name, vxlan_id=vni, vxlan_port=port, vxlan_learning=0, **keys
+    )
+    namespace.features(name, {"rx-gro": False})
+    namespace.up(name)
+    return name
+
+
+def poll_in_a_thread(namespace: Namespace, ifname: str) -> None:
+    """On another CPU than the sender: frames then come in bursts, as from a real NIC."""
+    script = f"mount -t sysfs sysfs /sys && echo 1 > /sys/class/net/{ifname}/threaded"
+    namespace.run(["unshare", "--mount", "sh", "-c", script])
