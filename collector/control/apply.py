@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial, singledispatchmethod
 from pathlib import Path
@@ -48,8 +48,9 @@ def apply(config: Config, instance: str, netlink: IPRoute) -> Applied:
         return _apply(config, instance, netlink)
     except HostError:
         folder = instance_folder(instance)
-        if folder.exists():
-            write_notes(folder, replace(read_notes(folder), failed=True))
+        with suppress(OSError):  # what went wrong first is what has to be said
+            if folder.exists():
+                write_notes(folder, replace(read_notes(folder), failed=True))
         raise
 
 
@@ -107,15 +108,22 @@ class _Transaction:
         self.undo = ExitStack()
 
     def run(self) -> None:
-        if self.plan.changes:
-            with self.undo:
-                self._prepare()
+        with self.undo:
+            if self.plan.changes:
+                with _explained("record what was there before"):
+                    self._prepare()
                 for each in self.plan.changes:
-                    with _explained(each):
+                    with _explained(each.describe()):
                         self._carry_out(each)
+            if self.plan.wanted.settings:
+                with _explained("record what runs now"):
+                    self._settle()
+            if self.plan.changes:
                 self._verify()
-                self.undo.pop_all()
-        self._settle()
+            self.undo.pop_all()
+        if not self.plan.wanted.settings:
+            with _explained(f"remove {self.folder}"):
+                _remove_folder(self.folder)
 
     def _prepare(self) -> None:
         """The origins are on record before anything is changed, so that `remove` knows them always."""
@@ -173,7 +181,7 @@ class _Transaction:
         self.object = program.load(replace(each.settings, splitter=self._pair), self.folder)
         for name in program.KEPT_MAPS:
             if not (self.folder / name).exists():
-                self.undo.callback((self.folder / name).unlink)
+                self.undo.callback((self.folder / name).unlink, missing_ok=True)
                 libbpf.pin(self.object.map(name), self.folder / name)
         former = {source.slot for source in each.former.sources} if each.former else set()
         for source in each.settings.sources:
@@ -185,7 +193,9 @@ class _Transaction:
         for name in attach.LOSS_PROGRAMS:
             path = self.folder / name
             former = libbpf.pinned(path)
-            self.undo.callback(partial(libbpf.pin, former, path) if former else path.unlink)
+            self.undo.callback(
+                partial(libbpf.pin, former, path) if former else partial(path.unlink, missing_ok=True)
+            )
         attach.watch_losses(self._loaded, self.folder)
 
     @_carry_out.register
@@ -241,28 +251,26 @@ class _Transaction:
 
     def _settle(self) -> None:
         """What is now on record: only what a later `remove` has to put back."""
-        wanted = self.plan.wanted
-        if wanted.settings is None:
-            _remove_folder(self.folder)
-            return
-        notes = read_notes(self.folder)
-        origins = {key: value for key, value in notes.origins.items() if key in wanted.tunings}
+        wanted, notes = self.plan.wanted, read_notes(self.folder)
         settled = replace(
-            notes, digest=wanted.digest, origins=origins, neighbour=wanted.neighbour, failed=False
+            notes,
+            digest=wanted.digest,
+            build=wanted.build,
+            origins={key: value for key, value in notes.origins.items() if key in wanted.tunings},
+            neighbour=wanted.neighbour,
+            failed=False,
         )
         if settled != notes:
             write_notes(self.folder, settled)
 
 
 @contextmanager
-def _explained(each: Change) -> Iterator[None]:
+def _explained(what: str) -> Iterator[None]:
     try:
         yield
     except (BpfError, NetlinkError, OSError) as error:
         said = str(error) if isinstance(error, BpfError) else _reason(error)
-        raise HostError(
-            f"could not {each.describe()}: {said}", "What was there before is in place again."
-        ) from error
+        raise HostError(f"could not {what}: {said}", "What was there before is in place again.") from error
 
 
 def _reason(error: NetlinkError | OSError) -> str:

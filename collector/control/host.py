@@ -30,6 +30,7 @@ class Host:
     route: tmeter.Route  # to the configured t-meter
     tunings: Mapping[Tuning, str]
     splitter: splitter.Splitter | None
+    build: str  # of the program that this package brings
     notes: Notes
     state: State
 
@@ -71,6 +72,7 @@ def read_host(netlink: IPRoute, instance: str, t_meter: IPv4Address | None) -> H
         route=tmeter.find_route(netlink, t_meter) if t_meter else tmeter.NO_ROUTE,
         tunings=tunings,
         splitter=pair,
+        build=program.build(),
         notes=notes,
         state=read_state(
             folder, notes, netns=netns, nics=nics, splitter=pair, tunings=tunings, kept=kept, netlink=netlink

@@ -122,6 +122,7 @@ def wanted_state(config: Config, host: Host) -> State:
         losses=program.BTF.exists(),
         splitter=True,
         digest=digest(config),
+        build=host.build,
     )
 
 
@@ -203,7 +204,8 @@ def _changes(host: Host, wanted: State) -> Iterator[Change]:
     """In this order no frame reaches the host, is lost or is sent twice while they are made."""
     now = host.state
     old, new = now.programs, wanted.programs
-    reload = wanted.settings != now.settings or any(old.get(place) != new[place] for place in new)
+    same = (wanted.settings, wanted.build) == (now.settings, now.build)
+    reload = not same or any(old.get(place) != new[place] for place in new)
     missing = {key: value for key, value in wanted.tunings.items() if host.tunings.get(key) != value}
     late = {key: value for key, value in missing.items() if key.kind == "flag"}
     stale = {

@@ -56,6 +56,7 @@ class State:
     losses: bool = False  # the tracepoints that count what the egress NIC did not take
     splitter: bool = False
     digest: str = ""  # of the configuration file
+    build: str = ""  # of the program: an upgraded package replaces it
     lost: frozenset[Place] = frozenset()  # pinned, but no frame passes there any more
 
 
@@ -68,6 +69,7 @@ class Notes:
 
     netns: int = 0
     digest: str = ""
+    build: str = ""
     origins: Mapping[Tuning, str] = field(default_factory=dict)
     refusals: tuple[Refusal, ...] = ()
     neighbour: Neighbour | None = None
@@ -87,6 +89,7 @@ def read_notes(folder: Path) -> Notes:
     return Notes(
         netns=raw.get("netns", 0),
         digest=raw.get("digest", ""),
+        build=raw.get("build", ""),
         origins={Tuning(*key): value for key, value in raw.get("origins", [])},
         refusals=tuple(Refusal(*each) for each in raw.get("refusals", [])),
         neighbour=Neighbour(neighbour[0], IPv4Address(neighbour[1])) if neighbour else None,
@@ -99,6 +102,7 @@ def write_notes(folder: Path, notes: Notes) -> None:
     raw = {
         "netns": notes.netns,
         "digest": notes.digest,
+        "build": notes.build,
         "origins": [[[key.ifindex, key.kind, key.name], value] for key, value in notes.origins.items()],
         "refusals": [[each.ifindex, each.role, each.mtu, each.words] for each in notes.refusals],
         "neighbour": [neighbour.ifindex, str(neighbour.address)] if neighbour else None,
@@ -138,6 +142,7 @@ def read_state(
         losses=all((folder / name).exists() for name in attach.LOSS_PROGRAMS),
         splitter=splitter is not None and splitter.up,
         digest=notes.digest,
+        build=notes.build,
         lost=frozenset(
             Place(ifindex, Hook.XDP_NATIVE if is_xdp else Hook.TC)
             for ifindex, is_xdp in attach.pins(folder) - {(each.ifindex, each.is_xdp) for each in attached}

@@ -6,6 +6,7 @@ bpffs, and that folder is the only record of what runs.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -208,6 +209,11 @@ def _network(bits: int, address: bytes) -> IPv4Network:
 
 def _text(raw: bytes) -> str:
     return raw.rstrip(b"\0").decode()
+
+
+def build() -> str:
+    """Tells one build of the program from another."""
+    return hashlib.sha256(OBJECT.read_bytes()).hexdigest()[:12]
 
 
 def load(settings: Settings, folder: Path) -> libbpf.Object:

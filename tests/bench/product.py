@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -47,6 +48,14 @@ class Product:
             raise HostError(f"`collector {command}` failed:\n{done.stderr}{done.stdout}")
         return time.monotonic() - began
 
+    def remove(self) -> None:
+        """To its end, even if somebody loses patience: the mask is the command's too."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            self.run("remove")
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 
 def product(source_type: str, hook: str) -> Callable[[Rig], AbstractContextManager[None]]:
     @contextmanager
@@ -57,7 +66,7 @@ def product(source_type: str, hook: str) -> Callable[[Rig], AbstractContextManag
                 collector.run("apply")
                 yield
             finally:
-                collector.run("remove")
+                collector.remove()
 
     return put_in_place
 
@@ -91,7 +100,7 @@ def durations(rig: Rig) -> Durations:
         try:
             return Durations(*(collector.run(command) for command in ("apply", "apply", "metrics")))
         finally:
-            collector.run("remove")
+            collector.remove()
 
 
 @contextmanager

@@ -39,8 +39,10 @@ class Results:
         return statistics.median(each.cpu for each in self.measured[way.name][size])
 
     def ratio(self, way: Way, to: Way, size: int) -> float | None:
-        rates, reference = self.rates(way, size), self.rates(to, size)
-        return statistics.median(rates) / statistics.median(reference) if rates and reference else None
+        """The median of the rounds' own ratios: what disturbs a whole round disturbs both sides of it."""
+        pairs = zip(self.rates(way, size), self.rates(to, size), strict=False)
+        ratios = [rate / reference for rate, reference in pairs]
+        return statistics.median(ratios) if ratios else None
 
     def cost(self, way: Way, size: int) -> float | None:
         return self.costs.get(way.name, {}).get(size)

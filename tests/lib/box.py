@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -41,6 +40,9 @@ class Box:
 
     def cable(self) -> None:
         self.switch.link("span0", self.host, "eth1")
+        self.cable_uplink()
+
+    def cable_uplink(self) -> None:
         self.host.link("eth0", self.tmeter, "eth0")
         self.host.address("eth0", "192.0.2.1/24")
         self.tmeter.address("eth0", "192.0.2.2/24")
@@ -63,8 +65,9 @@ class Box:
         return self.host.run(command, check=False)
 
     def good(self, *arguments: str) -> str:
+        """It must end well; returns what it printed."""
         done = self.run(*arguments)
-        assert (done.returncode, done.stdout + done.stderr if done.returncode else "") == (0, "")
+        assert (done.returncode, done.stderr if done.returncode else "") == (0, "")
         return done.stdout
 
     def quick(self, *arguments: str, fault: Fault | None = None) -> Outcome:
@@ -91,7 +94,7 @@ class Box:
         with self.switch.enter():
             sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
         with receiver, sender:
-            receiver.bind(("192.0.2.2", 4789))
+            receiver.bind(("", 4789))
             receiver.settimeout(5)
             sender.bind(("span0", 0))
             sender.send(frame)
@@ -102,9 +105,9 @@ class Box:
 
 
 @contextmanager
-def new_box(folder: Path) -> Iterator[Box]:
+def new_box(folder: Path, faulty: Faulty) -> Iterator[Box]:
     ensure_bpffs()
-    with Faulty(folder) as faulty, Lab() as lab:
+    with Lab() as lab:
         box = Box(lab, folder, faulty)
         try:
             yield box
@@ -112,6 +115,7 @@ def new_box(folder: Path) -> Iterator[Box]:
             box.clean()
 
 
-def said(error: str) -> str:
-    """An error without the lines that it was broken into."""
-    return re.sub(r"\s*\n\s*", " ", error).strip()
+def complaint(outcome: Outcome | CompletedProcess[str]) -> str:
+    """The error that a command ended with, on one line and without the warnings before it."""
+    err = outcome.err if isinstance(outcome, Outcome) else outcome.stderr
+    return " ".join(line.strip() for line in err.splitlines() if not line.startswith("warning: "))

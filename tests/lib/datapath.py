@@ -64,6 +64,7 @@ class Site:
 
     def __init__(self) -> None:
         self._cleanup = ExitStack()
+        self._loaded: dict[Settings, Datapath] = {}
 
     def __enter__(self) -> Self:
         ensure_bpffs()
@@ -115,6 +116,17 @@ class Site:
         return Source(**{"name": name, "type": SourceType.VXLAN, "senders": networks} | defaults | settings)
 
     def load(self, *sources: Source, **tmeter: Any) -> Datapath:
+        """One program for all who ask for the same. `tmeter`: as in `settings`."""
+        settings = self.settings(*sources, **tmeter)
+        if settings not in self._loaded:
+            self._loaded[settings] = Datapath(self, settings)
+        return self._loaded[settings]
+
+    def load_fresh(self, *sources: Source, **tmeter: Any) -> Datapath:
+        """For tests that make a flow take a slower way: the program remembers it."""
+        return Datapath(self, self.settings(*sources, **tmeter))
+
+    def settings(self, *sources: Source, **tmeter: Any) -> Settings:
         """`tmeter`: what is to differ from a t-meter on link, reached by 1,500 bytes."""
         usual = {
             "name": "ohio",
@@ -125,7 +137,7 @@ class Site:
             "oversize": Oversize.FRAGMENT,
             "ifindex": self.uplink,
         }
-        return Datapath(self, Settings(self.netns, TMeter(**usual | tmeter), sources, self.splitter))
+        return Settings(self.netns, TMeter(**usual | tmeter), sources, self.splitter)
 
 
 class Datapath:

@@ -157,7 +157,7 @@ def _wrap_writes(strikes: Callable[[], bool]) -> None:
         _wrap(libbpf._lib(), name, strikes, lambda: -errno.EIO)
     for owner, name in _FILES:
         _wrap(owner, name, strikes, _refuse_file)
-    _wrap(IoctlEthtool, "set_features", strikes, _refuse_file)
+    _wrap_features(strikes)
     original = IPRoute._run_generic_rtnl
 
     def request(self: IPRoute, method: Any, *arguments: Any, **named: Any) -> Any:
@@ -167,6 +167,21 @@ def _wrap_writes(strikes: Callable[[], bool]) -> None:
         return original(self, method, *arguments, **named)
 
     IPRoute._run_generic_rtnl = request
+
+
+def _wrap_features(strikes: Callable[[], bool]) -> None:
+    """Of the many offloads that the splitter has switched off, one fails: the others are no different."""
+    original = IoctlEthtool.set_features
+    failed: set[str] = set()
+
+    def set_features(self: IoctlEthtool, wanted: Any) -> None:
+        name = self.ifname.rstrip(b"\0").decode()
+        if not (name.startswith("collector-") and name in failed) and strikes():
+            _refuse_file()
+        failed.add(name)
+        original(self, wanted)
+
+    IoctlEthtool.set_features = set_features
 
 
 def _wrap(owner: Any, name: str, strikes: Callable[[], bool], refuse: Callable[[], int]) -> None:

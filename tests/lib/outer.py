@@ -23,12 +23,13 @@ def outer_packet(
     ip_id: int,
     to_mac: str = TMETER_MAC,
     from_mac: str = COLLECTOR_MAC,
+    to: str = TMETER,
     port: int = TMETER_PORT,
 ) -> bytes:
     """RFC 7348, as section "What goes out" of the design has it."""
     headers = (
         Ether(dst=to_mac, src=from_mac)
-        / IP(src=COLLECTOR, dst=TMETER, ttl=64, id=ip_id, flags=0, tos=0)
+        / IP(src=COLLECTOR, dst=to, ttl=64, id=ip_id, flags=0, tos=0)
         / UDP(sport=source_port, dport=port, chksum=0)
         / VXLAN(flags=0x08, vni=vni)
     )

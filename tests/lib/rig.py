@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,8 +44,8 @@ class Collector:
     def apply(self, sources: list[dict[str, Any]], **t_meter: object) -> str:
         """Returns the changes as printed."""
         t_meters = [{"name": "tm", "address": T_METER, **t_meter}]
-        # JSON is YAML too.
-        self.file.write_text(json.dumps({"version": 1, "sources": sources, "t_meters": t_meters}))
+        text = json.dumps({"version": 1, "sources": sources, "t_meters": t_meters})
+        self.file.write_text(re.sub(r'"(\d+)":', r"\1:", text))  # YAML, but for keys that are numbers
         return self.command("apply").stdout
 
     def status(self) -> Figures:

@@ -1,0 +1,212 @@
+"""A cloud mirror's frames on the instance's only NIC: unwrapped, wrapped anew, and nothing else disturbed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from collector.operate.lab import Lab, Namespace
+from tests.lib import mirrored
+from tests.lib.rig import (
+    COLLECTOR, STATUS_HOOK, T_METER, VNI, Collector, collector, take_xdp_frames, vxlan,
+)  # fmt: skip
+from tests.lib.tap import Tap, inner, is_outer, send
+from tests.lib.tshark import fields
+
+CLOUD, STRANGER = "192.0.2.17", "192.0.2.99"
+VNIS = (17, 18, 19)
+RULES = {
+    "keep": ("keep", {17: 17, 18: 18, 19: 19}),
+    "fixed": (VNI, {17: VNI, 18: VNI, 19: VNI}),
+    "map with default": ({17: 101, 18: 102, "default": VNI}, {17: 101, 18: 102, 19: VNI}),
+    "map": ({17: 101, 18: 102}, {17: 101, 18: 102, 19: None}),
+}
+ECHO_REQUEST, ECHO_REPLY = 8, 0
+
+
+@dataclass
+class Cloud:
+    """A network that the mirroring cloud, the collector's only NIC and the t-meter share."""
+
+    lab: Lab
+    hook: str
+    tool: Collector
+    mirror: Namespace
+    t_meter: Namespace
+
+    @property
+    def collector(self) -> Namespace:
+        return self.tool.namespace
+
+    def apply(self, **keys: object) -> None:
+        source = {"name": "aws", "type": "vxlan", "interface": "eth0", "hook": self.hook, **keys}
+        self.tool.apply([source])
+
+    def uplink(self) -> Tap:
+        return Tap(self.t_meter, "eth0", is_outer)
+
+
+@contextmanager
+def one_network(hook: str) -> Iterator[Cloud]:
+    with Lab() as lab:
+        names = ("network", "collector", "cloud", "tmeter")
+        network, here, mirror, t_meter = machines = [lab.namespace(name) for name in names]
+        for machine, address in zip(machines[1:], (COLLECTOR, CLOUD, T_METER), strict=True):
+            machine.link("eth0", network, machine.name)
+            machine.address("eth0", f"{address}/24")
+        mirror.address("eth0", f"{STRANGER}/24")
+        network.bridge("br0", names[1:])
+        take_xdp_frames(network, "collector")
+        for vni in VNIS:
+            vxlan(mirror, vni, vxlan_group=COLLECTOR, vxlan_local=CLOUD)
+        vxlan(mirror, 20, name="stranger", vxlan_group=COLLECTOR, vxlan_local=STRANGER)
+        with collector(here) as tool:
+            yield Cloud(lab, hook, tool, mirror, t_meter)
+
+
+@pytest.fixture(scope="module", params=["xdp", "tc"])
+def cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
+    with one_network(request.param) as cloud:
+        cloud.apply()
+        yield cloud
+
+
+def test_frames_of_the_kernels_vxlan_sender_arrive_byte_for_byte(cloud: Cloud) -> None:
+    """Never nested: behind the outer header comes the frame itself."""
+    cloud.apply()
+    assert cloud.tool.status().source("aws")["hook"] == STATUS_HOOK[cloud.hook]
+    frames = list((mirrored.well_formed() | mirrored.malformed() | mirrored.runts()).values())
+    with cloud.uplink() as tap:
+        send(cloud.mirror, "vx17", frames)
+        outer = tap.wait(len(frames))
+    assert sorted(map(inner, outer)) == sorted(frames)
+    names = ["ip.src", "ip.dst", "ip.ttl", "ip.checksum.status", "udp.dstport", "udp.checksum", "vxlan.flags", "vxlan.vni"]
+    assert set(fields(outer, names)) == {(COLLECTOR, T_METER, "64", "1", "4789", "0x0000", "0x0800", "17")}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_vnis_are_kept_fixed_or_mapped(cloud: Cloud, rule: str) -> None:
+    said, becomes = RULES[rule]
+    cloud.apply(vni=said)
+    before = cloud.tool.status()
+    frames = {vni: next(mirrored.numbered(1, (100,), first=vni)) for vni in VNIS}
+    with cloud.uplink() as tap:
+        for vni, frame in frames.items():
+            send(cloud.mirror, f"vx{vni}", [frame])
+        after = cloud.tool.settled(before.frames + len(VNIS))
+        arriving = [frames[vni] for vni in VNIS if becomes[vni] is not None]
+        outer = tap.wait(len(arriving))
+    assert list(map(inner, outer)) == arriving
+    assert [vni for (vni,) in fields(outer, ["vxlan.vni"])] == [str(vni) for vni in becomes.values() if vni]
+    unknown = 1 if None in becomes.values() else 0
+    assert after.drops.get("unknown_vni", 0) - before.drops.get("unknown_vni", 0) == unknown
+
+
+def test_senders_outside_of_from_are_the_hosts_own_business(cloud: Cloud) -> None:
+    cloud.apply(**{"from": [f"{CLOUD}/32"]})
+    stranger, friend = mirrored.numbered(2, (100,))
+    before = cloud.tool.status()
+    with cloud.uplink() as tap:
+        send(cloud.mirror, "stranger", [stranger])
+        send(cloud.mirror, "vx17", [friend])
+        assert list(map(inner, tap.wait(1))) == [friend]
+    after = cloud.tool.status()
+    assert after.frames - before.frames == 1
+    assert after.passed > before.passed
+
+
+def test_ssh_ping_and_dhcp_on_the_same_nic_are_untouched(cloud: Cloud) -> None:
+    cloud.apply()
+    before = cloud.tool.status()
+    assert conversation(cloud.mirror, cloud.collector, COLLECTOR, b"SSH-2.0-test\r\n" * 5000)
+    assert pings(cloud.mirror, COLLECTOR)
+    assert broadcast_arrives(cloud.mirror, cloud.collector)
+    after = cloud.tool.status()
+    assert (after.frames, after.drops) == (before.frames, before.drops)
+    assert after.passed > before.passed
+
+
+def test_an_outer_fragment_is_counted_for_what_it_is(cloud: Cloud) -> None:
+    """The port is in the first fragment alone; the other goes to the host, which waits for the first in vain."""
+    cloud.apply()
+    before = cloud.tool.status()
+    small, large = mirrored.numbered(2, (100, 1514))
+    with cloud.uplink() as tap:
+        send(cloud.mirror, "vx17", [large, small])
+        assert list(map(inner, tap.wait(1))) == [small]
+    after = cloud.tool.settled(before.frames + 2)
+    assert after.drops.get("outer_fragment", 0) - before.drops.get("outer_fragment", 0) == 1
+
+
+def test_sources_on_several_nics_at_once(cloud: Cloud) -> None:
+    """A cloud mirror on one NIC, a SPAN port on another, and each has counters of its own."""
+    switch = cloud.lab.namespace("switch")
+    switch.link("span0", cloud.collector, "eth1")
+    cloud.tool.apply([
+        {"name": "aws", "type": "vxlan", "interface": "eth0", "hook": cloud.hook},
+        {"name": "pbx", "type": "span", "interface": "eth1", "hook": cloud.hook, "vni": VNI},
+    ])  # fmt: skip
+    before = cloud.tool.status()
+    frames = list(mirrored.numbered(60, (100, 214)))
+    with cloud.uplink() as tap:
+        send(cloud.mirror, "vx18", frames[:20])
+        send(switch, "span0", frames[20:])
+        outer = tap.wait(60)
+    assert sorted(map(inner, outer)) == sorted(frames)
+    found = [(int(vni), mirrored.number(inner(packet))) for (vni,), packet in zip(fields(outer, ["vxlan.vni"]), outer, strict=True)]
+    assert sorted(found) == [(VNI, number) for number in range(20, 60)] + [(18, number) for number in range(20)]
+    after = cloud.tool.settled(before.frames + 60)
+    assert after.source("aws")["frames"] - before.source("aws")["frames"] == 20
+    assert after.source("pbx")["frames"] == 40
+    assert cloud.collector.stats("eth1")["rx_packets"] == 40
+
+
+def conversation(client: Namespace, server: Namespace, address: str, text: bytes) -> bool:
+    """Whether a TCP connection carries `text` there and back."""
+    with server.enter():
+        listening = socket.create_server((address, 22))
+    with client.enter():
+        calling = socket.create_connection((address, 22), timeout=5)
+    accepted, _ = listening.accept()
+    with listening, calling, accepted:
+        accepted.settimeout(5)
+        calling.sendall(text)
+        heard = _receive(accepted, len(text))
+        accepted.sendall(heard)
+        return heard == _receive(calling, len(text)) == text
+
+
+def _receive(connection: socket.socket, count: int) -> bytes:
+    with connection.makefile("rb") as stream:
+        return stream.read(count)
+
+
+def pings(client: Namespace, address: str) -> bool:
+    request = struct.pack("!BBHHH", ECHO_REQUEST, 0, 0, os.getpid() & 0xFFFF, 1)
+    checksum = ~sum(struct.unpack("!4H", request)) & 0xFFFF
+    with client.enter():
+        pinging = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    with pinging:
+        pinging.settimeout(5)
+        pinging.sendto(request[:2] + struct.pack("!H", checksum) + request[4:], (address, 0))
+        return any(pinging.recv(1500)[20] == ECHO_REPLY for _ in range(5))
+
+
+def broadcast_arrives(client: Namespace, server: Namespace) -> bool:
+    with server.enter():
+        listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with client.enter():
+        asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with listening, asking:
+        listening.bind(("0.0.0.0", 68))
+        listening.settimeout(5)
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+        asking.sendto(b"offer", ("255.255.255.255", 68))
+        return listening.recv(100) == b"offer"
