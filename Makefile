@@ -24,7 +24,7 @@ TEST_PACKAGES += ethtool          # looks at offloads without our code
 BENCH_PACKAGES += iproute2        # the vendor's recipe is made of ip and tc
 BENCH_PACKAGES += util-linux
 
-BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror
+BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Werror
 # <asm/types.h> is in the folder of the machine's architecture, which clang does not search for -target bpf.
 BPF_FLAGS += -I/usr/include/$(shell uname -m)-linux-gnu
 # The same object from any checkout.

@@ -190,7 +190,7 @@ class _Transaction:
 
     @_carry_out.register
     def _watch_losses(self, _each: change.WatchLosses) -> None:
-        for name in attach.LOSS_PROGRAMS:
+        for name in program.LOSS_PROGRAMS:
             path = self.folder / name
             former = libbpf.pinned(path)
             self.undo.callback(

@@ -139,7 +139,7 @@ def read_state(
         programs={_place(each, nics, splitter): each.info.name for each in attached},
         tunings={key: tunings[key] for key in notes.origins if key in tunings},
         neighbour=notes.neighbour if notes.neighbour in kept else None,
-        losses=all((folder / name).exists() for name in attach.LOSS_PROGRAMS),
+        losses=all((folder / name).exists() for name in program.LOSS_PROGRAMS),
         splitter=splitter is not None and splitter.up,
         digest=notes.digest,
         build=notes.build,

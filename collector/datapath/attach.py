@@ -20,11 +20,11 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from collector.datapath import libbpf
 from collector.datapath.libbpf import BpfError, Fd
+from collector.datapath.program import LOSS_PROGRAMS
 
 FORWARD_XDP = "collector_xdp"
 BYSTANDER = "collector_pass"
 FORWARD_TC = "collector_tc"
-LOSS_PROGRAMS = ("collector_xmit", "collector_refused", "collector_freed")
 
 _INGRESS = 0xFFFFFFF2
 _CLSACT_PARENT = 0xFFFFFFF1

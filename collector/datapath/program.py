@@ -36,8 +36,8 @@ _U32 = struct.Struct("<I")
 _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
 CONFIG_SIZE = _HEADER.size + MAX_NICS * _NIC.size + _TMETER.size + MAX_SOURCES * _SOURCE.size
 
-KEPT_MAPS = ("source_counters", "tmeter_counters", "flow_ways")
 LOSS_PROGRAMS = ("collector_xmit", "collector_refused", "collector_freed")
+KEPT_MAPS = ("source_counters", "tmeter_counters", "flow_ways")
 
 
 class DropReason(IntEnum):

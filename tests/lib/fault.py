@@ -142,9 +142,9 @@ def _inject(fault: Fault) -> Callable[[], bool]:
         return True
 
     if fault.of == "change":
-        _wrap(apply._Transaction, "_carry_out", strikes, _refuse_file)
+        _wrap_method(apply._Transaction, "_carry_out", strikes, _refuse_file)
     elif fault.of == "verify":
-        _wrap(apply._Transaction, "_verify", strikes, _refuse_verified)
+        _wrap_method(apply._Transaction, "_verify", strikes, _refuse_verified)
     elif fault.of == "write":
         _wrap_writes(strikes)
     if not fault.tcx:
@@ -189,6 +189,15 @@ def _wrap(owner: Any, name: str, strikes: Callable[[], bool], refuse: Callable[[
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
         return refuse() if strikes() else original(*arguments, **named)
+
+    setattr(owner, name, wrapped)
+
+
+def _wrap_method(owner: type, name: str, strikes: Callable[[], bool], refuse: Callable[[], int]) -> None:
+    method = owner.__dict__[name]  # which may choose by the type of its argument
+
+    def wrapped(self: object, *arguments: Any) -> Any:
+        return refuse() if strikes() else method.__get__(self, owner)(*arguments)
 
     setattr(owner, name, wrapped)
 

@@ -23,7 +23,7 @@ HEADERS = {
     "udp.checksum": "0x0000",
     "vxlan.flags": "0x0800",
     "vxlan.vni": "12",
-    "vxlan.reserved_16": "0x0000",
+    "vxlan.gbp": "0",
     "vxlan.reserved8": "0",
 }
 

@@ -27,6 +27,7 @@ RULES = {
     "map with default": ({17: 101, 18: 102, "default": VNI}, {17: 101, 18: 102, 19: VNI}),
     "map": ({17: 101, 18: 102}, {17: 101, 18: 102, 19: None}),
 }
+SHORTEST_SENT = 34  # bytes; the kernel's VXLAN sender refuses a frame whose IP header is cut
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 
 
@@ -81,7 +82,8 @@ def test_frames_of_the_kernels_vxlan_sender_arrive_byte_for_byte(cloud: Cloud) -
     """Never nested: behind the outer header comes the frame itself."""
     cloud.apply()
     assert cloud.tool.status().source("aws")["hook"] == STATUS_HOOK[cloud.hook]
-    frames = list((mirrored.well_formed() | mirrored.malformed() | mirrored.runts()).values())
+    kinds = mirrored.well_formed() | mirrored.malformed() | mirrored.runts()
+    frames = [frame for frame in kinds.values() if len(frame) >= SHORTEST_SENT]
     with cloud.uplink() as tap:
         send(cloud.mirror, "vx17", frames)
         outer = tap.wait(len(frames))
@@ -188,7 +190,8 @@ def _receive(connection: socket.socket, count: int) -> bytes:
 
 
 def pings(client: Namespace, address: str) -> bool:
-    request = struct.pack("!BBHHH", ECHO_REQUEST, 0, 0, os.getpid() & 0xFFFF, 1)
+    request = struct.pack("!BBHHH", SHORTEST_SENT = 34  # bytes; the kernel's VXLAN sender refuses a frame whose IP header is cut
+ECHO_REQUEST, 0, 0, os.getpid() & 0xFFFF, 1)
     checksum = ~sum(struct.unpack("!4H", request)) & 0xFFFF
     with client.enter():
         pinging = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)

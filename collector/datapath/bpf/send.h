@@ -64,6 +64,7 @@ static __always_inline enum hop find_hop(void *ctx, struct cpu_state *cpu, __u64
 		.family = AF_INET,
 		.l4_protocol = IPPROTO_UDP,
 		.dport = config.tmeter.port,
+		.tot_len = 1, /* else the frame itself is held against the egress NIC's MTU */
 		.ifindex = LOOPBACK_IFINDEX,
 		.ipv4_src = config.tmeter.saddr,
 		.ipv4_dst = config.tmeter.daddr,
