@@ -32,6 +32,7 @@ from collector.datapath.libbpf import BpfError
 from collector.errors import HostError
 
 NEIGHBOUR_PATIENCE = 3.0  # seconds for ARP to be answered; without an answer apply goes on
+_LAST = change.DropSplitter
 NO_REDIRECTED = "it takes no redirected frames"
 
 
@@ -113,14 +114,23 @@ class _Transaction:
                 with _explained("record what was there before"):
                     self._prepare()
                 for each in self.plan.changes:
-                    with _explained(each.describe()):
-                        self._carry_out(each)
+                    if not isinstance(each, _LAST):
+                        with _explained(each.describe()):
+                            self._carry_out(each)
             if self.plan.wanted.settings:
                 with _explained("record what runs now"):
                     self._settle()
             if self.plan.changes:
                 self._verify()
             self.undo.pop_all()
+        self._finish()
+
+    def _finish(self) -> None:
+        """What cannot be undone comes last, when all else is known to be right."""
+        for each in self.plan.changes:
+            if isinstance(each, _LAST):
+                with _explained(each.describe()):
+                    self._carry_out(each)
         if not self.plan.wanted.settings:
             with _explained(f"remove {self.folder}"):
                 _remove_folder(self.folder)
@@ -244,7 +254,8 @@ class _Transaction:
         return self.splitter
 
     def _verify(self) -> None:
-        left = plan(self.config, read_host(self.netlink, self.instance, self.config.t_meter_address)).changes
+        host = read_host(self.netlink, self.instance, self.config.t_meter_address)
+        left = [each for each in plan(self.config, host).changes if not isinstance(each, _LAST)]
         if left:
             words = "; ".join(each.describe() for each in left)
             raise HostError(f"the kernel took the changes, but this is still to do: {words}")

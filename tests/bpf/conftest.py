@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lib.datapath import Datapath, Hook, HOOKS, Site
+from tests.lib.datapath import HOOKS, Hook, Site
 
 
 @pytest.fixture(scope="package")
 def site() -> Iterator[Site]:
     allowed = os.sched_getaffinity(0)
     try:
-        os.sched_setaffinity(0, {min(allowed)})  # per-CPU counters of the program become predictable
+        os.sched_setaffinity(0, {max(allowed)})  # per-CPU counters of the program become predictable
         with Site() as site:
             yield site
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from typing import Any
 
@@ -139,38 +139,43 @@ def template(frame: Any) -> bytes:
     return bytes(frame / Raw(bytes(172)))
 
 
-def flows_of(frame: bytes, address_at: int, ports_at: int, keys: Sequence[tuple[int, int, int]]) -> list[bytes]:
-    """The frame with the last 16 bits of an address and both ports set to each key."""
+Key = tuple[int, int, int, int]  # the last 16 bits of both addresses, both ports
+
+
+def flows_of(frame: bytes, addresses_at: tuple[int, int], ports_at: int, keys: Iterable[Key]) -> list[bytes]:
     made = []
-    for address, source, destination in keys:
+    for source, destination, source_port_, destination_port in keys:
         copy = bytearray(frame)
-        struct.pack_into("!H", copy, address_at, address)
-        struct.pack_into("!HH", copy, ports_at, source, destination)
+        struct.pack_into("!H", copy, addresses_at[0], source)
+        struct.pack_into("!H", copy, addresses_at[1], destination)
+        struct.pack_into("!HH", copy, ports_at, source_port_, destination_port)
         made.append(bytes(copy))
     return made
 
 
 UDP4, UDP6 = template(ip(False) / ports(UDP, False)), template(ip6(False) / ports(UDP, False))
-ADDRESS4, PORTS4 = 28, 34
-ADDRESS6, PORTS6 = 36, 54
+AT4: tuple[tuple[int, int], int] = ((28, 32), 34)
+AT6: tuple[tuple[int, int], int] = ((36, 52), 54)
+TEN_THOUSAND = range(10_000)
+SERVER = 1  # the PBX's address
 OFFICES: dict[str, list[bytes]] = {
-    "one phone's address, RTP to every port of the PBX": flows_of(
-        UDP4, ADDRESS4, PORTS4, [(11, 11780 + n // 1000 * 2, 9000 + n % 1000 * 2) for n in range(10_000)]
+    "a trunk: RTP between two addresses": flows_of(
+        UDP4, *AT4, ((11, SERVER, 11780 + n // 1000 * 2, 9000 + n % 1000 * 2) for n in TEN_THOUSAND)
     ),
     "RTP and RTCP of many phones": flows_of(
-        UDP4, ADDRESS4, PORTS4, [(10 + n // 40, 11780 + n % 40, 9000 + n % 2000) for n in range(10_000)]
+        UDP4, *AT4, ((10 + n // 40, SERVER, 11780 + n % 40, 9000 + n % 2000) for n in TEN_THOUSAND)
     ),
     "SIP of many phones, 5060 at both ends": flows_of(
-        UDP4, ADDRESS4, PORTS4, [(n, 5060, 5060) for n in range(10_000)]
+        UDP4, *AT4, ((n, SERVER, 5060, 5060) for n in TEN_THOUSAND)
     ),
-    "TLS of many ports": flows_of(UDP4, ADDRESS4, PORTS4, [(11, 30000 + n, 5061) for n in range(10_000)]),
-    "RTP relayed with equal ports": flows_of(
-        UDP4, ADDRESS4, PORTS4, [(10 + n // 2000, 9000 + n % 2000, 9000 + n % 2000) for n in range(10_000)]
+    "TLS from many ports": flows_of(UDP4, *AT4, ((11, SERVER, 30000 + n, 5061) for n in TEN_THOUSAND)),
+    "phones among themselves": flows_of(
+        UDP4, *AT4, ((10 + n % 100, 300 + n // 100, 11780, 11780) for n in TEN_THOUSAND)
     ),
     "IPv6 RTP of many phones": flows_of(
-        UDP6, ADDRESS6, PORTS6, [(10 + n // 40, 11780 + n % 40, 9000 + n % 2000) for n in range(10_000)]
+        UDP6, *AT6, ((10 + n // 40, SERVER, 11780 + n % 40, 9000 + n % 2000) for n in TEN_THOUSAND)
     ),
-    "IPv6 SIP of many phones": flows_of(UDP6, ADDRESS6, PORTS6, [(n, 5060, 5060) for n in range(10_000)]),
+    "IPv6 SIP of many phones": flows_of(UDP6, *AT6, ((n, SERVER, 5060, 5060) for n in TEN_THOUSAND)),
 }
 
 

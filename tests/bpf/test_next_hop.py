@@ -56,7 +56,9 @@ def test_a_new_mac_address_is_followed(site: Site, span: Datapath, hook: Hook) -
     moved = "02:00:00:00:00:03"
     try:
         site.machine.neighbour("eth0", TMETER, moved)
-        wait_for(lambda: span.run_only(hook, sip())[1].startswith(bytes.fromhex("020000000003")), "the new address")
+        wait_for(
+            lambda: span.run_only(hook, sip())[1].startswith(bytes.fromhex("020000000003")), "the new address"
+        )
         after = span.run(hook, sip())
         port = source_port(after.packet)
         assert after.packet == outer_packet(sip(), VNI, source_port=port, ip_id=after.ip_id, to_mac=moved)
@@ -76,7 +78,9 @@ def test_a_silent_neighbour_is_resolved_in_the_splitter(site: Site) -> None:
     assert_left_to_tc(datapath, sip())
     outcome = datapath.run("tc", sip())
     headers = {"to_mac": NO_MAC, "from_mac": NO_MAC, "to": SILENT}
-    expected = outer_packet(sip(), VNI, source_port=source_port(outcome.packet), ip_id=outcome.ip_id, **headers)
+    expected = outer_packet(
+        sip(), VNI, source_port=source_port(outcome.packet), ip_id=outcome.ip_id, **headers
+    )
     assert (outcome.verdict, outcome.packet, outcome.mark) == ("sent", expected, OUTER)
     assert outcome.change == sent("pbx", len(sip()))
 

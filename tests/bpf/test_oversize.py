@@ -78,7 +78,13 @@ def fragmenting(site: Site, path_mtu: int) -> Datapath:
 
 
 def assert_fragmented(
-    datapath: Datapath, wire: socket.socket, packet: bytes, inner: bytes, *, vni: int = VNI, source: str = "pbx"
+    datapath: Datapath,
+    wire: socket.socket,
+    packet: bytes,
+    inner: bytes,
+    *,
+    vni: int = VNI,
+    source: str = "pbx",
 ) -> int:
     """Every fragment, the last in the program's packet and the others on the wire; returns how many."""
     outcome = datapath.run("tc", packet)

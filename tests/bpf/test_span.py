@@ -8,8 +8,8 @@ import pytest
 
 from tests.lib.check import NO_CHANGE, assert_dropped, assert_left_to_tc, assert_sent
 from tests.lib.datapath import HOOKS, Datapath, Hook, Site
-from tests.lib.samples import ANYTHING, LOOPS, NOT_AT_TC, ether, sip, sized, tagged
 from tests.lib.outer import outer_packet, source_port
+from tests.lib.samples import ANYTHING, LOOPS, NOT_AT_TC, ether, sip, sized, tagged
 
 VNI = 12
 CASES = [(hook, name) for hook in HOOKS for name in ANYTHING if hook == "xdp" or name not in NOT_AT_TC]

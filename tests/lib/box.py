@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from collector.operate.lab import BPFFS, Lab, Namespace, ensure_bpffs
-from tests.lib import snapshot
+from collector.operate.lab import BPFFS, Lab, ensure_bpffs
 from tests.lib.fault import Fault, Faulty, Outcome
+from tests.lib.snapshot import Snapshot, await_same, take
 
 SPAN = """\
 version: 1
@@ -79,11 +79,11 @@ class Box:
         if self.pins.exists():
             self.quick("remove")
 
-    def snapshot(self) -> snapshot.Snapshot:
-        return snapshot.take(self.host, self.instance)
+    def snapshot(self) -> Snapshot:
+        return take(self.host, self.instance)
 
-    def await_same(self, before: snapshot.Snapshot) -> None:
-        snapshot.await_same(before, self.host, self.instance)
+    def await_same(self, before: Snapshot) -> None:
+        await_same(before, self.host, self.instance)
 
     def forwarded(self, size: int = 100) -> int:
         """Sends one mirrored frame; returns the VNI that it reaches the t-meter with, byte for byte."""

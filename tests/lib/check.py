@@ -8,7 +8,9 @@ from tests.lib.outer import outer_packet, source_port
 NO_CHANGE: dict[str, int] = {}
 
 
-def assert_sent(outcome: Outcome, source: str, inner: bytes, vni: int, *, received: int | None = None) -> None:
+def assert_sent(
+    outcome: Outcome, source: str, inner: bytes, vni: int, *, received: int | None = None
+) -> None:
     """`received`: bytes of the frame as it came, where `inner` is shorter."""
     assert outcome.verdict == "sent"
     port = source_port(outcome.packet)

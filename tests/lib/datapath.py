@@ -1,9 +1,9 @@
 """The program in the kernel, given one packet at a time (BPF_PROG_TEST_RUN), at either hook.
 
-    with Site() as site:
-        datapath = site.load(site.span("pbx", vni=12))
-        outcome = datapath.run("xdp", packet)
-        outcome.verdict, outcome.packet, outcome.change
+with Site() as site:
+    datapath = site.load(site.span("pbx", vni=12))
+    outcome = datapath.run("xdp", packet)
+    outcome.verdict, outcome.packet, outcome.change
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Outcome:
 
 
 def sent(source: str, size: int) -> dict[str, int]:
-    both = {f"{owner} {what}": n for owner in (source, "t-meter") for what, n in (("frames", 1), ("bytes", size))}
+    both = {
+        f"{owner} {what}": n for owner in (source, "t-meter") for what, n in (("frames", 1), ("bytes", size))
+    }
     return dict(sorted(both.items()))
 
 
@@ -108,7 +110,9 @@ class Site:
     # Sources as the program knows them
 
     def span(self, name: str = "pbx", **settings: Any) -> Source:
-        return Source(**{"slot": 0, "name": name, "type": SourceType.SPAN, "ifindex": self.nic, "vni": 12} | settings)
+        return Source(
+            **{"slot": 0, "name": name, "type": SourceType.SPAN, "ifindex": self.nic, "vni": 12} | settings
+        )
 
     def vxlan(self, name: str = "aws", *, senders: str = "0.0.0.0/0", **settings: Any) -> Source:
         defaults = {"slot": 0, "ifindex": self.nic, "vni_rule": VniRule.KEEP, "port": TMETER_PORT}

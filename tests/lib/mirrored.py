@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
 from scapy.layers.l2 import ARP, LLC, STP, Dot1AD, Dot1Q, Dot3, Ether
+from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
+
+from tests.lib.tap import OUTER
 
 PHONE, PBX = "02:00:00:00:00:01", "02:00:00:00:00:02"
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -76,6 +79,12 @@ def runts() -> dict[str, bytes]:
     return {f"{size} bytes": udp[:size] for size in range(SMALLEST, LEAST_LEGAL)}
 
 
+def to_t_meter() -> bytes:
+    """A frame that is an outer packet of ours."""
+    outer = Ether(src=PHONE, dst=PBX) / IP(src="192.0.2.1", dst="192.0.2.2") / UDP(sport=50000, dport=4789)
+    return bytes(outer / VXLAN(vni=12) / _eth / _ip / _sip)
+
+
 def without_tags(frame: bytes) -> bytes:
     while frame[12:14] in (b"\x81\x00", b"\x88\xa8", b"\x91\x00"):
         frame = frame[:12] + frame[16:]
@@ -103,3 +112,16 @@ def _checksum(header: bytes) -> int:
     total = sum(struct.unpack("!10H", header))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF
+
+
+def complete(packets: Iterable[bytes]) -> list[int]:
+    """The numbers of the frames in outer packets, in the order in which the last byte of each came."""
+    begun: dict[bytes, int] = {}
+    numbers = []
+    for packet in packets:
+        identification, fragment = packet[18:20], int.from_bytes(packet[20:22], "big")
+        if not fragment & 0x1FFF:
+            begun[identification] = number(packet[OUTER:])
+        if not fragment & 0x2000:
+            numbers.append(begun.pop(identification))
+    return numbers

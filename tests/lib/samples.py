@@ -108,7 +108,9 @@ ANYTHING: dict[str, bytes] = {
     ),
     "broadcast": sip(ether(dst=BROADCAST), dst="255.255.255.255"),
     "multicast": sip(ether(dst="01:00:5e:00:01:4b"), dst="224.0.1.75"),
-    "spanning tree": bytes(Dot3(dst="01:80:c2:00:00:00", src=PBX_MAC) / LLC(dsap=0x42, ssap=0x42, ctrl=3) / STP()),
+    "spanning tree": bytes(
+        Dot3(dst="01:80:c2:00:00:00", src=PBX_MAC) / LLC(dsap=0x42, ssap=0x42, ctrl=3) / STP()
+    ),
     "LLDP": bytes(ether(dst="01:80:c2:00:00:0e", type=0x88CC) / Raw(bytes.fromhex("0207040200000000120000"))),
     "unknown ethertype": bytes(ether(type=0x88B5) / Raw(b"anything")),
     "Ethernet header alone": bytes(ether(type=0x0800)),

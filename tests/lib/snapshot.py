@@ -14,7 +14,15 @@ Snapshot = dict[str, Any]  # from a name for one fact, such as "feature eth1 rx-
 
 _SYSCTLS = ("net/ipv4/conf", "net/ipv6/conf", "net/ipv4/ip_forward")
 # They change by themselves: with time, or with traffic.
-_FLEETING = {"operstate", "state", "lladdr", "valid_life_time", "preferred_life_time", "tentative", "dadfailed"}
+_FLEETING = {
+    "operstate",
+    "state",
+    "lladdr",
+    "valid_life_time",
+    "preferred_life_time",
+    "tentative",
+    "dadfailed",
+}
 
 
 def take(machine: Namespace, instance: str) -> Snapshot:

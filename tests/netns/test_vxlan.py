@@ -6,21 +6,16 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import pytest
 
-from collector.operate.lab import Lab, Namespace
+from collector.operate.lab import Namespace
 from tests.lib import mirrored
-from tests.lib.rig import (
-    COLLECTOR, STATUS_HOOK, T_METER, VNI, Collector, collector, take_xdp_frames, vxlan,
-)  # fmt: skip
-from tests.lib.tap import Tap, inner, is_outer, send
+from tests.lib.cloud import CLOUD, VNIS, Cloud, one_network
+from tests.lib.rig import COLLECTOR, STATUS_HOOK, T_METER, VNI
+from tests.lib.tap import inner, send
 from tests.lib.tshark import fields
 
-CLOUD, STRANGER = "192.0.2.17", "192.0.2.99"
-VNIS = (17, 18, 19)
 RULES = {
     "keep": ("keep", {17: 17, 18: 18, 19: 19}),
     "fixed": (VNI, {17: VNI, 18: VNI, 19: VNI}),
@@ -29,46 +24,6 @@ RULES = {
 }
 SHORTEST_SENT = 34  # bytes; the kernel's VXLAN sender refuses a frame whose IP header is cut
 ECHO_REQUEST, ECHO_REPLY = 8, 0
-
-
-@dataclass
-class Cloud:
-    """A network that the mirroring cloud, the collector's only NIC and the t-meter share."""
-
-    lab: Lab
-    hook: str
-    tool: Collector
-    mirror: Namespace
-    t_meter: Namespace
-
-    @property
-    def collector(self) -> Namespace:
-        return self.tool.namespace
-
-    def apply(self, **keys: object) -> None:
-        source = {"name": "aws", "type": "vxlan", "interface": "eth0", "hook": self.hook, **keys}
-        self.tool.apply([source])
-
-    def uplink(self) -> Tap:
-        return Tap(self.t_meter, "eth0", is_outer)
-
-
-@contextmanager
-def one_network(hook: str) -> Iterator[Cloud]:
-    with Lab() as lab:
-        names = ("network", "collector", "cloud", "tmeter")
-        network, here, mirror, t_meter = machines = [lab.namespace(name) for name in names]
-        for machine, address in zip(machines[1:], (COLLECTOR, CLOUD, T_METER), strict=True):
-            machine.link("eth0", network, machine.name)
-            machine.address("eth0", f"{address}/24")
-        mirror.address("eth0", f"{STRANGER}/24")
-        network.bridge("br0", names[1:])
-        take_xdp_frames(network, "collector")
-        for vni in VNIS:
-            vxlan(mirror, vni, vxlan_group=COLLECTOR, vxlan_local=CLOUD)
-        vxlan(mirror, 20, name="stranger", vxlan_group=COLLECTOR, vxlan_local=STRANGER)
-        with collector(here) as tool:
-            yield Cloud(lab, hook, tool, mirror, t_meter)
 
 
 @pytest.fixture(scope="module", params=["xdp", "tc"])

@@ -175,6 +175,7 @@ static __noinline int tc_wrap(struct __sk_buff *skb, const struct frame *frame,
 	const volatile struct source *source;
 	__u32 old_len, head_len, inner_len, end;
 	struct head head = {};
+	__u32 all_tags;
 	int tags = 0;
 
 	if (!frame || !flow || !cpu || !out)
@@ -182,12 +183,13 @@ static __noinline int tc_wrap(struct __sk_buff *skb, const struct frame *frame,
 	source = &config.sources[frame->source % MAX_SOURCES];
 	old_len = frame->offset + MAC_ADDRESSES;
 	end = frame->offset + frame->len;
+	all_tags = flow->vlan_tags + (skb->vlan_present ? 1 : 0);
 	if (source->type == SOURCE_SPAN) {
 		tags = pop_tags(skb, &head);
 		end = skb->len;
-	} else if (source->strip_vlan) {
-		old_len += flow->vlan_tags * sizeof(struct vlan_tag);
 	}
+	if (source->strip_vlan) /* those that the kernel left in the packet's bytes */
+		old_len += (all_tags - tags) * sizeof(struct vlan_tag);
 	if (tags < 0 || end < old_len ||
 	    bpf_skb_load_bytes(skb, frame->offset, head.macs, MAC_ADDRESSES))
 		return DROP_MALFORMED;
@@ -234,6 +236,11 @@ static __always_inline int tc_forward(struct __sk_buff *skb, struct frame *frame
 	verdict = unwrap(packet, source, frame);
 	if (verdict != CLAIMED && !skb->gso_size)
 		return verdict;
+	if (!skb->gso_size && frame->offset + frame->len < skb->len) { /* padding of the carrier */
+		if (bpf_skb_change_tail(skb, frame->offset + frame->len, 0))
+			return DROP_NO_MEMORY;
+		packet = tc_packet(skb);
+	}
 	packet.pos += frame->offset & 0x1ff;
 	parse_flow(packet, &flow);
 	way = find_way(flow.hash);

@@ -33,10 +33,10 @@ struct flow {
 	bool loop; /* addressed to the t-meter's VXLAN port */
 };
 
-/* Where the flow's addresses and ports are folded so that swapping the two ends changes nothing. */
-struct symmetric {
-	__u64 sum;
-	__u64 xor;
+/* The two ends of a flow, each an address that a port may be added to. */
+struct ends {
+	__u64 source;
+	__u64 dest;
 };
 
 static __always_inline __u64 mix(__u64 x)
@@ -48,10 +48,12 @@ static __always_inline __u64 mix(__u64 x)
 	return x ^ (x >> 33);
 }
 
-static __always_inline __u32 fold(const struct symmetric *ends, __u32 ports_sum, __u32 ports_xor)
+/* The ends are put in order first: swapping them changes nothing. */
+static __always_inline __u32 hash_ends(__u64 source, __u64 dest)
 {
-	__u64 h = mix(ends->sum ^ ((__u64)ports_sum << 40)) + mix(ends->xor + ports_xor + 1);
-	__u32 hash = mix(h) >> 32;
+	__u64 low = source < dest ? source : dest;
+	__u64 high = source < dest ? dest : source;
+	__u32 hash = mix(mix(low) + high) >> 32;
 
 	return hash ? hash : 1;
 }
@@ -92,27 +94,27 @@ static __always_inline bool has_ports(__u8 protocol)
 	       protocol == IPPROTO_DCCP || protocol == IPPROTO_UDPLITE;
 }
 
-static __always_inline __u32 hash_ports(struct cursor *c, const struct symmetric *ends)
+static __always_inline __u32 hash_ports(struct cursor *c, const struct ends *ends)
 {
 	__be16 *ports = take(c, 4);
 
 	if (!ports)
-		return fold(ends, 0, 0);
-	return fold(ends, (__u32)ports[0] + ports[1], ports[0] ^ ports[1]);
+		return hash_ends(ends->source, ends->dest);
+	return hash_ends(ends->source + ports[0], ends->dest + ports[1]);
 }
 
 static __always_inline void parse_ipv4(struct cursor *c, struct flow *flow)
 {
 	struct iphdr *ip = take_ipv4(c);
-	struct symmetric ends;
+	struct ends ends;
 	struct udphdr *udp;
 	bool first;
 
 	if (!ip)
 		return;
-	ends.sum = (__u64)ip->saddr + ip->daddr;
-	ends.xor = ip->saddr ^ ip->daddr;
-	flow->hash = fold(&ends, 0, 0);
+	ends.source = (__u64)ip->saddr << 16;
+	ends.dest = (__u64)ip->daddr << 16;
+	flow->hash = hash_ends(ends.source, ends.dest);
 	first = !(ip->frag_off & bpf_htons(IP_OFFSET));
 	if (ip->protocol == IPPROTO_UDP && ip->daddr == config.tmeter.daddr) {
 		udp = c->pos;
@@ -140,17 +142,14 @@ static __always_inline bool is_ipv6_extension(__u8 protocol)
 static __always_inline void parse_ipv6(struct cursor *c, struct flow *flow)
 {
 	struct ipv6hdr *ip = take(c, sizeof(*ip));
-	struct symmetric ends;
-	__u64 saddr, daddr;
+	struct ends ends;
 	__u8 protocol;
 
 	if (!ip)
 		return;
-	saddr = fold_ipv6_address(&ip->saddr);
-	daddr = fold_ipv6_address(&ip->daddr);
-	ends.sum = saddr + daddr;
-	ends.xor = saddr ^ daddr;
-	flow->hash = fold(&ends, 0, 0);
+	ends.source = fold_ipv6_address(&ip->saddr);
+	ends.dest = fold_ipv6_address(&ip->daddr);
+	flow->hash = hash_ends(ends.source, ends.dest);
 	protocol = ip->nexthdr;
 	for (int i = 0; i < MAX_IPV6_EXTENSIONS && is_ipv6_extension(protocol); i++) {
 		struct ipv6_opt_hdr *extension = take(c, sizeof(*extension));
@@ -174,7 +173,6 @@ static __always_inline __u64 mac_as_number(const __u8 *mac)
 static __always_inline void parse_flow(struct cursor c, struct flow *flow)
 {
 	struct ethhdr *eth = take(&c, sizeof(*eth));
-	struct symmetric ends;
 	__be16 proto;
 
 	flow->hash = 1;
@@ -182,9 +180,7 @@ static __always_inline void parse_flow(struct cursor c, struct flow *flow)
 	flow->loop = false;
 	if (!eth)
 		return;
-	ends.sum = mac_as_number(eth->h_source) + mac_as_number(eth->h_dest);
-	ends.xor = mac_as_number(eth->h_source) ^ mac_as_number(eth->h_dest);
-	flow->hash = fold(&ends, 0, 0);
+	flow->hash = hash_ends(mac_as_number(eth->h_source), mac_as_number(eth->h_dest));
 	proto = eth->h_proto;
 	for (int i = 0; i < MAX_VLAN_TAGS && is_vlan(proto); i++) {
 		__be16 *tag = take(&c, 4);

@@ -149,8 +149,10 @@ static __always_inline int write_fragment(struct fragments *f, __u32 done, __u32
 	__u32 cpu = bpf_get_smp_processor_id();
 	__u8 *rest = bpf_map_lookup_elem(&scratch, &cpu);
 
-	if (!rest || !piece || piece >= SCRATCH_SIZE ||
-	    bpf_skb_change_tail(f->skb, FRAGMENT_START + piece, 0))
+	if (!rest || piece >= SCRATCH_SIZE)
+		return DROP_NO_MEMORY;
+	barrier_var(piece); /* clang would make one test of two, which older verifiers do not see */
+	if (!piece || bpf_skb_change_tail(f->skb, FRAGMENT_START + piece, 0))
 		return DROP_NO_MEMORY;
 	if (done && bpf_skb_store_bytes(f->skb, FRAGMENT_START,
 					rest + ((done - f->size) % SCRATCH_SIZE), piece, 0))
