@@ -106,6 +106,7 @@ class _Transaction:
         self.folder = instance_folder(instance)
         self.splitter = host.splitter
         self.object: libbpf.Object | None = None
+        self.refusals: list[Refusal] = []
         self.undo = ExitStack()
 
     def run(self) -> None:
@@ -193,10 +194,18 @@ class _Transaction:
             if not (self.folder / name).exists():
                 self.undo.callback((self.folder / name).unlink, missing_ok=True)
                 libbpf.pin(self.object.map(name), self.folder / name)
-        former = {source.slot for source in each.former.sources} if each.former else set()
+        former = {(source.slot, source.name) for source in each.former.sources} if each.former else set()
         for source in each.settings.sources:
-            if source.slot not in former:
+            if (source.slot, source.name) not in former:
                 counters.reset_source(self.folder, source.slot)
+        self._ask_drivers()
+
+    def _ask_drivers(self) -> None:
+        for ifindex in self.plan.to_ask:
+            words = attach.xdp_refusal(self._loaded.program(attach.BYSTANDER), ifindex)
+            here = self.host.nic(ifindex)
+            if words and here:
+                self.refusals.append(Refusal(ifindex, "source", here.mtu, words))
 
     @_carry_out.register
     def _watch_losses(self, _each: change.WatchLosses) -> None:
@@ -269,6 +278,7 @@ class _Transaction:
             build=wanted.build,
             origins={key: value for key, value in notes.origins.items() if key in wanted.tunings},
             neighbour=wanted.neighbour,
+            refusals=(*notes.refusals, *self.refusals),
             failed=False,
         )
         if settled != notes:

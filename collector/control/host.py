@@ -31,6 +31,7 @@ class Host:
     tunings: Mapping[Tuning, str]
     splitter: splitter.Splitter | None
     build: str  # of the program that this package brings
+    losses: bool  # the kernel has what it takes to count what an egress NIC does not take
     notes: Notes
     state: State
 
@@ -47,8 +48,9 @@ def require_host() -> None:
     if not numbers or (int(numbers[1]), int(numbers[2])) < OLDEST_KERNEL:
         oldest = ".".join(map(str, OLDEST_KERNEL))
         raise HostError(f"the kernel {release} is too old", f"Linux {oldest} or newer is needed (Debian 12)")
-    mounts = Path("/proc/self/mounts").read_text().splitlines()
-    if not any(line.split()[1:3] == [str(program.BPFFS), "bpf"] for line in mounts):
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    kinds = [mount[2] for mount in mounts if mount[1] == str(program.BPFFS)]
+    if kinds[-1:] != ["bpf"]:  # an earlier one is covered by the last
         raise HostError(
             f"no BPF file system is mounted on {program.BPFFS}",
             f"mount it: mount -t bpf bpf {program.BPFFS}",
@@ -73,6 +75,7 @@ def read_host(netlink: IPRoute, instance: str, t_meter: IPv4Address | None) -> H
         tunings=tunings,
         splitter=pair,
         build=program.build(),
+        losses=program.BTF.exists(),
         notes=notes,
         state=read_state(
             folder, notes, netns=netns, nics=nics, splitter=pair, tunings=tunings, kept=kept, netlink=netlink

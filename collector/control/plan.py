@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Network
 
 from collector.control.changes import (
@@ -47,12 +48,20 @@ class Choice:
 class Plan:
     wanted: State
     changes: tuple[Change, ...]
+    to_ask: tuple[int, ...] = ()  # ifindexes whose drivers are asked in passing why they have no XDP
 
 
 def plan(config: Config, host: Host) -> Plan:
     """`config` must have passed `check` on this host."""
     wanted = wanted_state(config, host) if config.sources else State(digest=digest(config))
-    return Plan(wanted, tuple(_changes(host, wanted)))
+    return Plan(wanted, tuple(_changes(host, wanted)), tuple(_to_ask(config, host)))
+
+
+def _to_ask(config: Config, host: Host) -> Iterator[int]:
+    told = {each.ifindex for each in host.notes.refusals if each.role == "source"}
+    for ifindex, sources in source_nics(config, host).items():
+        if sources[0].hook != "tc" and refusal(ifindex, "source", host) and ifindex not in told:
+            yield ifindex
 
 
 def find_nic(interface: str | ByMac, host: Host) -> Nic | None:
@@ -119,8 +128,9 @@ def wanted_state(config: Config, host: Host) -> State:
         programs=programs,
         tunings=_tunings(by_nic, programs, host),
         neighbour=Neighbour(route.ifindex, route.next_hop),
-        losses=program.BTF.exists(),
+        losses=host.losses,
         splitter=True,
+        counters=True,
         digest=digest(config),
         build=host.build,
     )
@@ -150,9 +160,11 @@ def _settings(config: Config, host: Host, by_nic: Mapping[int, list[Source]]) ->
 def _slots(config: Config, state: State) -> dict[str, int]:
     """A source keeps its slot, and with it its counters, for as long as its name stays in the file."""
     held = {source.name: source.slot for source in state.settings.sources} if state.settings else {}
-    free = iter(sorted(set(range(program.MAX_SOURCES)) - set(held.values())))
     names = [source.name for source in config.sources]
-    return {name: held[name] if name in held else next(free) for name in names}
+    kept = {name: held[name] for name in names if name in held}
+    unused = [slot for slot in range(program.MAX_SOURCES) if slot not in held.values()]
+    free = iter(unused + sorted(set(held.values()) - set(kept.values())))
+    return {name: kept[name] if name in kept else next(free) for name in names}
 
 
 def _source(source: Source, slot: int, ifindex: int) -> program.Source:
@@ -204,7 +216,10 @@ def _changes(host: Host, wanted: State) -> Iterator[Change]:
     """In this order no frame reaches the host, is lost or is sent twice while they are made."""
     now = host.state
     old, new = now.programs, wanted.programs
-    same = (wanted.settings, wanted.build) == (now.settings, now.build)
+    same = all(
+        getattr(wanted, each) == getattr(now, each)
+        for each in ("settings", "build", "losses", "splitter", "counters")
+    )
     reload = not same or any(old.get(place) != new[place] for place in new)
     missing = {key: value for key, value in wanted.tunings.items() if host.tunings.get(key) != value}
     late = {key: value for key, value in missing.items() if key.kind == "flag"}
@@ -226,13 +241,19 @@ def _changes(host: Host, wanted: State) -> Iterator[Change]:
     yield from _tune(late, host)
     flags = {key: value for key, value in stale.items() if key.kind == "flag"}
     yield from _tune(flags, host)
-    gone = sorted((place for place in old if place not in new), key=lambda place: not place.hook.is_xdp)
+    gone = sorted((place for place in old if place not in new), key=partial(_leaving, old))
     yield from (Detach(place, host_name(host, place)) for place in gone if not _in_the_way(place, new))
     if now.neighbour and now.neighbour != wanted.neighbour:
         yield ForgetNeighbour(now.neighbour)
     yield from _tune({key: stale[key] for key in stale.keys() - flags.keys()}, host)
     if host.splitter and not wanted.splitter:
         yield DropSplitter()
+
+
+def _leaving(programs: Mapping[Place, str], place: Place) -> tuple[bool, bool, bool, Place]:
+    """Nothing goes while another still hands frames to it."""
+    bystander = programs[place] == BYSTANDER
+    return not place.hook.is_xdp, bystander, place.ifindex == AT_SPLITTER, place
 
 
 def _attach(old: Mapping[Place, str], new: Mapping[Place, str], host: Host) -> Iterator[Change]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pyroute2 import IPRoute
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -73,13 +74,13 @@ def print_status(report: Report) -> None:
     colour, word = ("green", "healthy") if status.healthy else ("red", "NOT healthy")
     console.print(f"instance {status.instance}: [{colour}]{word}[/]")
     for problem in status.problems:
-        console.print(f"  ! {problem}", style="red")
+        console.print(Text(f"  ! {problem}", style="red"))
     for source in status.sources:
         console.print()
         _print_source(console, source, report.rates.get(source.name))
     for t_meter in status.t_meters:
         console.print()
-        state = "[green]up[/]" if t_meter.up else f"[red]down[/]: {t_meter.why}"
+        state = "[green]up[/]" if t_meter.up else f"[red]down[/]: {escape(t_meter.why)}"
         console.print(f"t-meter [bold]{t_meter.name}[/]  {t_meter.address}:{t_meter.port}  {state}")
         console.print(f"  sent      {t_meter.frames:>15,} frames  {_size(t_meter.bytes)}")
         console.print(f"  path MTU  {t_meter.path_mtu:>15,} bytes")
@@ -87,7 +88,7 @@ def print_status(report: Report) -> None:
 
 def _print_source(console: Console, source: SourceStatus, rate: Rate | None) -> None:
     console.print(
-        f"source [bold]{source.name}[/]  {source.type} on {source.interface}, VNI {source.vni}, "
+        f"source [bold]{source.name}[/]  {source.type} on {escape(source.interface)}, VNI {source.vni}, "
         f"hook {source.hook}"
     )
     if source.why:
@@ -162,7 +163,7 @@ def print_interfaces(interfaces: list[Interface]) -> None:
     for each in interfaces:
         link = "down" if not each.up else "yes" if each.carrier else "no cable"
         hook = each.hook if each.attached else f"({each.hook})"
-        table.add_row(each.name, each.driver or "?", link, str(each.mtu), hook, Text(each.why))
+        table.add_row(Text(each.name), each.driver or "?", link, str(each.mtu), hook, Text(each.why))
     console = _console()
     console.print(table)
     console.print("\nA hook in brackets is what the interface could take; nothing is attached there.")

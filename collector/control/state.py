@@ -54,7 +54,8 @@ class State:
     tunings: Mapping[Tuning, str] = field(default_factory=dict)
     neighbour: Neighbour | None = None
     losses: bool = False  # the tracepoints that count what the egress NIC did not take
-    splitter: bool = False
+    splitter: bool = False  # there, up, and known to the program
+    counters: bool = False  # pinned
     digest: str = ""  # of the configuration file
     build: str = ""  # of the program: an upgraded package replaces it
     lost: frozenset[Place] = frozenset()  # pinned, but no frame passes there any more
@@ -134,13 +135,16 @@ def read_state(
             "choose another name with --instance, or enter that namespace first",
         )
     attached = attach.find(folder, netlink)
+    settings = _common_settings(attached)
+    known = splitter is not None and splitter.up and (settings is None or settings.splitter == splitter)
     return State(
-        settings=_common_settings(attached, splitter),
+        settings=replace(settings, splitter=Splitter(0, 0)) if settings else None,
         programs={_place(each, nics, splitter): each.info.name for each in attached},
         tunings={key: tunings[key] for key in notes.origins if key in tunings},
         neighbour=notes.neighbour if notes.neighbour in kept else None,
         losses=all((folder / name).exists() for name in program.LOSS_PROGRAMS),
-        splitter=splitter is not None and splitter.up,
+        splitter=known,
+        counters=all((folder / name).exists() for name in program.KEPT_MAPS),
         digest=notes.digest,
         build=notes.build,
         lost=frozenset(
@@ -159,16 +163,15 @@ def _place(attached: attach.Attached, nics: tuple[Nic, ...], splitter: Splitter 
     return Place(attached.ifindex, Hook(mode or Hook.XDP_NATIVE))
 
 
-def _common_settings(attached: list[attach.Attached], splitter: Splitter | None) -> program.Settings | None:
+def _common_settings(attached: list[attach.Attached]) -> program.Settings | None:
     """None where programs of two generations are attached, as after an apply that was killed."""
     forwarding = [each for each in attached if each.info.name != attach.BYSTANDER]
     shared = [set(each.info.map_ids) for each in forwarding]
     if not shared:
         return None
-    settings = program.read_settings(forwarding[0].program)
-    if len({frozenset(_constants(ids)) for ids in shared}) > 1 or settings.splitter != splitter:
+    if len({frozenset(_constants(ids)) for ids in shared}) > 1:
         return None
-    return replace(settings, splitter=Splitter(0, 0))
+    return program.read_settings(forwarding[0].program)
 
 
 def _constants(map_ids: set[int]) -> set[int]:

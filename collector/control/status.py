@@ -68,9 +68,10 @@ def read_status(instance: str, netlink: IPRoute) -> Status:
     if settings:
         host = replace(host, route=tmeter.find_route(netlink, settings.tmeter.address))
     folder = instance_folder(instance)
-    if settings is None:
+    if settings is None or not host.state.counters:
         configured = bool(host.notes.digest)
-        lost = ("the program is not attached any more; run: collector apply",) if configured else ()
+        what = "the counters are gone" if settings else "the program is not attached any more"
+        lost = (f"{what}; run: collector apply",) if configured else ()
         return Status(instance, not configured, configured, lost, (), ())
     now = time.clock_gettime(time.CLOCK_MONOTONIC)
     sources = tuple(

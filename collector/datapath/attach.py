@@ -2,13 +2,14 @@
 
 XDP and tcx are BPF links, pinned as `xdp_IFINDEX` and `tc_IFINDEX`: no process holds them. Before
 Linux 6.6 there is no tcx: the program becomes a filter of a clsact qdisc, and is itself pinned as
-`filter_IFINDEX`.
+`clsact_IFINDEX`, or as `filter_IFINDEX` where somebody else's qdisc serves.
 """
 
 from __future__ import annotations
 
 import errno
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +32,7 @@ _CLSACT_PARENT = 0xFFFFFFF1
 _ETH_P_ALL = 3
 _PRIORITY = 1
 _HANDLE = 0xC05A
+_TCA_BPF_ID = 11  # linux/pkt_cls.h
 _XDP_IF_NOEXIST = 1  # XDP_FLAGS_UPDATE_IF_NOEXIST
 _FLAGS = {"xdp-native": libbpf.XDP_NATIVE, "xdp-generic": libbpf.XDP_GENERIC}
 
@@ -94,11 +96,11 @@ def _attach_xdp(program: Fd, ifindex: int, hook: Hook) -> Fd:
     except BpfError as error:
         if error.errno in (errno.ENODEV, errno.EPERM):
             raise
-        words = _xdp_refusal(program, ifindex) or _REFUSALS.get(error.errno or 0, error.strerror or "")
+        words = xdp_refusal(program, ifindex) or _REFUSALS.get(error.errno or 0, error.strerror or "")
         raise XdpRefusedError(ifindex, words) from None
 
 
-def _xdp_refusal(program: Fd, ifindex: int) -> str:
+def xdp_refusal(program: Fd, ifindex: int) -> str:
     """Asks once more over netlink why a driver refuses native XDP; empty when it gave no words."""
     try:
         libbpf.call(
@@ -117,17 +119,22 @@ def _xdp_refusal(program: Fd, ifindex: int) -> str:
     return ""
 
 
-def _pins(ifindex: int, hook: Hook, folder: Path) -> tuple[Path, Path]:
-    """The link's, and the one that stands for a filter."""
-    return folder / f"{'xdp' if hook.is_xdp else 'tc'}_{ifindex}", folder / f"filter_{ifindex}"
+def _link_pin(ifindex: int, hook: Hook, folder: Path) -> Path:
+    return folder / f"{'xdp' if hook.is_xdp else 'tc'}_{ifindex}"
+
+
+def _filter_pin(ifindex: int, folder: Path) -> Path | None:
+    """`clsact_N` where the qdisc is ours too, `filter_N` where it is somebody's."""
+    pins = (folder / f"{kind}_{ifindex}" for kind in ("clsact", "filter"))
+    return next((path for path in pins if path.exists()), None)
 
 
 def attached_program(ifindex: int, hook: Hook, folder: Path) -> Fd | None:
-    path, kept = _pins(ifindex, hook, folder)
-    link = libbpf.pinned(path)
+    link = libbpf.pinned(_link_pin(ifindex, hook, folder))
     if link:
         return libbpf.program_by_id(libbpf.link_info(link).program_id)
-    return None if hook.is_xdp else libbpf.pinned(kept)
+    kept = None if hook.is_xdp else _filter_pin(ifindex, folder)
+    return libbpf.pinned(kept) if kept else None
 
 
 def replace(program: Fd, ifindex: int, hook: Hook, folder: Path, netlink: IPRoute) -> Fd:
@@ -135,7 +142,7 @@ def replace(program: Fd, ifindex: int, hook: Hook, folder: Path, netlink: IPRout
     former = attached_program(ifindex, hook, folder)
     if former is None:
         raise FileNotFoundError(errno.ENOENT, f"nothing is pinned for interface {ifindex}", str(folder))
-    link = libbpf.pinned(_pins(ifindex, hook, folder)[0])
+    link = libbpf.pinned(_link_pin(ifindex, hook, folder))
     if link:
         libbpf.update_link(link, program)
     else:
@@ -145,39 +152,42 @@ def replace(program: Fd, ifindex: int, hook: Hook, folder: Path, netlink: IPRout
 
 def detach(ifindex: int, hook: Hook, folder: Path, netlink: IPRoute) -> None:
     """Quietly does nothing where the NIC, and the program with it, is gone."""
-    path, kept = _pins(ifindex, hook, folder)
+    path = _link_pin(ifindex, hook, folder)
     link = libbpf.pinned(path)
     if link:
         if libbpf.link_info(link).ifindex:
             libbpf.detach_link(link)
         path.unlink()
-    if not hook.is_xdp and kept.exists():
-        _detach_filter(ifindex, netlink)
+    kept = None if hook.is_xdp else _filter_pin(ifindex, folder)
+    if kept:
+        _detach_filter(ifindex, netlink, with_qdisc=kept.name.startswith("clsact"))
         kept.unlink()
 
 
 def attach_filter(program: Fd, ifindex: int, folder: Path, netlink: IPRoute) -> None:
+    pin = _filter_pin(ifindex, folder) or folder / f"clsact_{ifindex}"
     try:
         netlink.tc("add", "clsact", ifindex)
     except NetlinkError as error:
-        if error.code != errno.EEXIST:  # somebody's clsact serves as well
+        if error.code != errno.EEXIST:
             raise
+        pin = _filter_pin(ifindex, folder) or folder / f"filter_{ifindex}"
     netlink.tc(
         "replace-filter", "bpf", ifindex, handle=_HANDLE, parent=_INGRESS, prio=_PRIORITY,
         protocol=_ETH_P_ALL, fd=program.number, name=FORWARD_TC, classid=1, direct_action=True,
     )  # fmt: skip
-    libbpf.pin(program, folder / f"filter_{ifindex}")
+    libbpf.pin(program, pin)
 
 
-def _detach_filter(ifindex: int, netlink: IPRoute) -> None:
+def _detach_filter(ifindex: int, netlink: IPRoute, *, with_qdisc: bool) -> None:
     try:
         netlink.tc(
             "del-filter", "bpf", ifindex, handle=_HANDLE, parent=_INGRESS, prio=_PRIORITY, protocol=_ETH_P_ALL
         )
-        if not any(True for _ in _filters(ifindex, netlink)):
+        if with_qdisc and not any(True for _ in _filters(ifindex, netlink)):
             netlink.tc("del", "clsact", ifindex)
     except NetlinkError as error:
-        if error.code not in (errno.ENOENT, errno.ENODEV, errno.EINVAL):
+        if error.code not in (errno.ENOENT, errno.ENODEV, errno.EINVAL):  # gone already
             raise
 
 
@@ -186,7 +196,7 @@ def _filters(ifindex: int, netlink: IPRoute) -> Iterator[Any]:
         yield from netlink.get_filters(index=ifindex, parent=parent)
 
 
-_PIN = re.compile(r"(xdp|tc|filter)_(\d+)")
+_PIN = re.compile(r"(xdp|tc|filter|clsact)_(\d+)")
 
 
 def pins(folder: Path) -> frozenset[tuple[int, bool]]:
@@ -208,14 +218,19 @@ def find(folder: Path, netlink: IPRoute) -> list[Attached]:
 
 
 def _live_program(kind: str, ifindex: int, fd: Fd, netlink: IPRoute) -> Fd | None:
-    if kind != "filter":
+    if kind in ("xdp", "tc"):
         info = libbpf.link_info(fd)
         return libbpf.program_by_id(info.program_id) if info.ifindex == ifindex else None
     wanted = libbpf.program_info(fd).id
-    for message in _filters(ifindex, netlink):
-        options = message.get_attr("TCA_OPTIONS")
-        if options and options.get_attr("TCA_BPF_ID") == wanted:
-            return fd
+    return fd if wanted in map(_filter_program, _filters(ifindex, netlink)) else None
+
+
+def _filter_program(message: Any) -> int | None:
+    """TCA_BPF_ID, an attribute that pyroute2 has no name for."""
+    options = message.get_attr("TCA_OPTIONS")
+    for name, value in options["attrs"] if options else ():
+        if name == "UNKNOWN" and value["header"]["type"] == _TCA_BPF_ID:
+            return int(struct.unpack_from("I", value.data, value.offset + 4)[0])
     return None
 
 

@@ -1,4 +1,4 @@
-"""One site for the whole tier: loading a program takes milliseconds, building namespaces tenths of a second."""
+"""One site for the whole tier: to load a program takes milliseconds, to build namespaces much longer."""
 
 from __future__ import annotations
 

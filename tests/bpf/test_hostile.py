@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -66,7 +67,7 @@ PACKETS = st.one_of(
     st.binary(min_size=2, max_size=100).map(lambda rest: bytes(12) + IPV4 + rest),
 )
 
-SOURCES = {
+SOURCES: dict[str, Callable[[Site], tuple[Source, ...]]] = {
     "span": lambda site: (site.span(),),
     "vxlan": lambda site: (
         site.vxlan("aws", senders="198.51.100.0/24", strip_vlan=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_a_silent_neighbour_is_resolved_in_the_splitter(site: Site) -> None:
     datapath = towards(site, SILENT)
     assert_left_to_tc(datapath, sip())
     outcome = datapath.run("tc", sip())
-    headers = {"to_mac": NO_MAC, "from_mac": NO_MAC, "to": SILENT}
+    headers: dict[str, Any] = {"to_mac": NO_MAC, "from_mac": NO_MAC, "to": SILENT}
     expected = outer_packet(
         sip(), VNI, source_port=source_port(outcome.packet), ip_id=outcome.ip_id, **headers
     )

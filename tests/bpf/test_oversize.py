@@ -34,8 +34,8 @@ def largest(path_mtu: int) -> int:
     return path_mtu - IP_OVERHEAD
 
 
-def span(site: Site, path_mtu: int, oversize: Oversize = Oversize.FRAGMENT, **settings: object) -> Datapath:
-    return site.load(site.span(vni=VNI, **settings), path_mtu=path_mtu, oversize=oversize)
+def span(site: Site, path_mtu: int, oversize: Oversize = Oversize.FRAGMENT, strip: bool = False) -> Datapath:
+    return site.load(site.span(vni=VNI, strip_vlan=strip), path_mtu=path_mtu, oversize=oversize)
 
 
 @pytest.mark.parametrize("oversize", Oversize)
@@ -132,7 +132,7 @@ def test_fragment_of_an_unwrapped_frame(site: Site, wire: socket.socket) -> None
 def test_stripped_tags_make_room(site: Site) -> None:
     plain = sip() + bytes(largest(1500) - len(sip()))
     frame = sip(tagged(1)) + bytes(largest(1500) - len(sip()))
-    assert_sent(span(site, 1500, strip_vlan=True).run("xdp", frame), "pbx", plain, VNI, received=len(frame))
+    assert_sent(span(site, 1500, strip=True).run("xdp", frame), "pbx", plain, VNI, received=len(frame))
 
 
 @pytest.mark.parametrize("oversize", Oversize)

@@ -63,15 +63,14 @@ def span_sources(draw: st.DrawFn, slot: int, ifindex: int) -> Source:
 def source_tables(draw: st.DrawFn) -> tuple[Source, ...]:
     """By slot, with holes; a NIC has one span source or any number of others, which share no sender."""
     slots = sorted(draw(st.sets(st.integers(0, MAX_SOURCES - 1), min_size=1, max_size=6)))
-    spans, shared = draw(st.lists(IFINDEXES, min_size=2, max_size=MAX_NICS, unique=True)), []
-    shared.append(spans.pop())
+    *spans, first, second = draw(st.lists(IFINDEXES, min_size=3, max_size=MAX_NICS, unique=True))
     networks = iter(draw(st.lists(NETWORKS, min_size=2 * len(slots), max_size=2 * len(slots), unique=True)))
     made = []
     for slot in slots:
-        if spans and draw(st.booleans()):
+        if draw(st.booleans()) and spans:
             made.append(draw(span_sources(slot, spans.pop())))
         else:
-            ifindex = draw(st.sampled_from(shared))
+            ifindex = draw(st.sampled_from((first, second)))
             made.append(draw(vxlan_sources(slot, ifindex, {next(networks), next(networks)})))
     return tuple(made)
 

@@ -178,7 +178,7 @@ def test_unknown_vni(site: Site, hook: Hook) -> None:
 
 
 def test_each_source_has_a_map_of_its_own(site: Site, hook: Hook) -> None:
-    mapped = {"vni_rule": VniRule.MAP}
+    mapped: dict[str, Any] = {"vni_rule": VniRule.MAP}
     first = site.vxlan("aws", vni_map=((17, 101),), **mapped)
     second = site.vxlan("azure", slot=1, port=4790, vni_map=((17, 201), (18, 202)), **mapped)
     both = site.load(first, second)

@@ -16,7 +16,7 @@ VNIS = (17, 18, 19)
 
 @dataclass
 class Cloud:
-    """The mirror sends with the kernel's VXLAN devices vx17, vx18, vx19, and `stranger` from another address."""
+    """The mirror sends with the kernel's VXLAN devices: vx17, vx18, vx19; `stranger` has another address."""
 
     lab: Lab
     hook: str

@@ -63,7 +63,7 @@ def malformed() -> dict[str, bytes]:
         "total length too small": udp[:16] + b"\x00\x01" + udp[18:],
         "wrong header checksum": udp[:24] + b"\xde\xad" + udp[26:],
         "udp header cut": udp[:38],
-        "ipv6 header is an extension's": macs + b"\x86\xdd\x60" + bytes(5) + b"\x00\x40" + bytes(32) + b"\x00\xff",
+        "ipv6 extension cut": macs + b"\x86\xdd\x60" + bytes(6) + b"\x40" + bytes(32) + b"\x00\xff",
         "only zeros": bytes(64),
         "only ones": b"\xff" * 64,
         "multicast sender": bytes(Ether(src="01:00:5e:00:00:01", dst=PBX) / _ip / _sip),
@@ -109,7 +109,7 @@ def number(frame: bytes) -> int:
 
 
 def _checksum(header: bytes) -> int:
-    total = sum(struct.unpack("!10H", header))
+    total: int = sum(struct.unpack("!10H", header))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF
 

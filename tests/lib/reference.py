@@ -18,7 +18,7 @@ _UDP_PROTOCOL = 17
 
 @dataclass(frozen=True)
 class Fate:
-    """`verdict` as in Outcome; `reason` of a drop; `frame` as it leaves and `received` its bytes as it came."""
+    """`verdict` and drop `reason` as in Outcome; `frame` as it leaves; `received`: its bytes as it came."""
 
     verdict: str
     source: Source

@@ -12,7 +12,7 @@ from collector.operate.lab import wait_for
 from tests.lib import mirrored
 from tests.lib.cloud import one_network
 from tests.lib.mirrored import complete
-from tests.lib.rig import VNI, Figures, Rig, on_link, poll_in_a_thread
+from tests.lib.rig import VNI, Figures, Rig, on_link
 from tests.lib.tap import Tap, is_outer, send
 
 HOOKS = pytest.mark.parametrize("hook", ["xdp", "tc"])
@@ -114,17 +114,26 @@ def test_twenty_changed_configurations_under_load_lose_nothing_and_send_nothing_
         wait_for(lambda: len(complete(wire.frames())) >= sent[0], "all frames")
         assert sorted(complete(wire.frames())) == list(range(sent[0]))
         assert sorted(set(seen)) == seen, "frames flowed between any two"
-        assert {int.from_bytes(packet[46:49], "big") for packet in wire.frames() if not packet[20] & 0x1F and not packet[21]} == {VNI, OTHER_VNI}
+        assert set(map(vni_of, filter(is_first, wire.frames()))) == {VNI, OTHER_VNI}
         status = rig.tool.status()
         assert status.frames == status.sent == sent[0]
         assert_all_accounted(status, rig.collector.stats("eth1")["rx_packets"])
+
+
+def is_first(packet: bytes) -> bool:
+    """Or the only fragment."""
+    return not int.from_bytes(packet[20:22], "big") & 0x1FFF
+
+
+def vni_of(packet: bytes) -> int:
+    return int.from_bytes(packet[46:49], "big")
 
 
 def test_a_change_of_the_hook_under_load_sends_nothing_twice_and_counts_every_frame() -> None:
     """A veth drops what waits in its own queue while it takes an XDP program on or off; that we never see."""
     with on_link("tc") as rig, Tap(rig.t_meter, "eth0", is_outer) as wire:
         rig.apply()
-        with background_load(rig) as sent:
+        with background_load(rig):
             for hook in ("xdp", "tc", "xdp", "tc"):
                 rig.tool.apply([rig.span(hook=hook)])
         wait_for(lambda: len(complete(wire.frames())) >= rig.tool.status().sent, "what was sent")
@@ -132,7 +141,4 @@ def test_a_change_of_the_hook_under_load_sends_nothing_twice_and_counts_every_fr
         assert len(set(numbers)) == len(numbers)
         status = rig.tool.status()
         assert status.sent == len(numbers)
-        assert_all_accounted(status, status.frames)
-        lost = sent[0] - status.frames
-        assert lost == sent[0] - len(numbers)
-        assert lost == 0, f"{lost} of {sent[0]} frames lost"
+        assert_all_accounted(status, rig.collector.stats("eth1")["rx_packets"])

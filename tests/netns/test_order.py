@@ -75,7 +75,7 @@ def test_a_file_sent_in_superframes_is_complete_at_the_t_meter(hook: str) -> Non
         assert status.drops == {}
         assert status.frames == status.sent == len(frames)
         if hook == "tc":  # the t-meter's own GRO, which XDP needs there, writes checksums of its own
-            assert fields(frames, ["tcp.seq"], only="tcp.checksum.status != 1 || ip.checksum.status != 1") == []
+            assert set(fields(frames, ["tcp.checksum.status"], only="tcp")) == {("1",)}
 
 
 def telephony(rig: Rig) -> tuple[Namespace, Namespace]:
@@ -124,8 +124,8 @@ def stream(frames: list[bytes]) -> bytes:
         data = frame[34 + 4 * (frame[46] >> 4) : 14 + int.from_bytes(frame[16:18], "big")]
         segments[sequence] = max(segments.get(sequence, b""), data, key=len)
     said = bytearray()
-    while data := segments.get((start + len(said)) % (1 << 32)):
-        said += data
+    while more := segments.get((start + len(said)) % (1 << 32)):
+        said += more
     return bytes(said)
 
 

@@ -14,7 +14,7 @@ from scapy.packet import Raw
 from collector.operate.lab import Namespace, wait_for
 from tests.lib import mirrored
 from tests.lib.rig import COLLECTOR, GATEWAY, T_METER, Rig, behind_gateway, on_link
-from tests.lib.tap import Tap, is_outer, send
+from tests.lib.tap import Tap, send
 
 HOOKS = pytest.mark.parametrize("hook", ["xdp", "tc"])
 NEW_MAC = "02:00:00:00:0f:02"
@@ -74,7 +74,8 @@ def test_a_mirrored_frame_for_a_local_socket_is_not_delivered(rig: Rig) -> None:
 
 def test_a_frame_on_its_way_to_the_t_meter_is_dropped_as_a_loop(rig: Rig) -> None:
     before = rig.tool.status()
-    other_port = Ether(src=mirrored.PHONE, dst=mirrored.PBX) / IP(src=COLLECTOR, dst=T_METER) / UDP(dport=4790)
+    macs = Ether(src=mirrored.PHONE, dst=mirrored.PBX)
+    other_port = macs / IP(src=COLLECTOR, dst=T_METER) / UDP(dport=4790)
     with rig.tap() as tap:
         rig.send(mirrored.to_t_meter(), bytes(other_port))
         assert tap.wait(1) == [bytes(other_port)]
@@ -157,7 +158,7 @@ def test_a_gateway_that_changes_its_mac_address_is_followed(hook: str) -> None:
             assert sorted(tap.wait(50)) == sorted(first)
             rig.gateway.ipr.link("set", index=rig.gateway.index("eth0"), address=NEW_MAC)
             send(rig.gateway, "eth0", [gratuitous_arp()])
-            wait_for(lambda: neighbour(rig.collector, GATEWAY).mac == NEW_MAC, "the neighbour table to change")
+            wait_for(lambda: neighbour(rig.collector, GATEWAY).mac == NEW_MAC, "its new address")
             assert processes_of(rig.tool.instance) == []
             rig.send(*then)
             assert sorted(tap.wait(100)) == sorted(first + then)

@@ -51,6 +51,15 @@ static __always_inline int xdp_wrap(struct xdp_md *ctx, struct cpu_state *cpu,
 	return SENT;
 }
 
+/* What this program leaves to tc, it leaves with the whole flow: what is passed up waits on its way. */
+static __always_inline bool needs_tc(struct xdp_md *ctx, struct cpu_state *cpu,
+				     const struct frame *frame, __u32 strip, __u64 now)
+{
+	bool oversize = frame->len - strip + OUTER_IP_OVERHEAD > config.tmeter.path_mtu;
+
+	return oversize || find_hop(ctx, cpu, now) != HOP_KNOWN;
+}
+
 static __always_inline int xdp_forward(struct xdp_md *ctx, struct cursor packet,
 				       struct frame *frame, __u64 now)
 {
@@ -71,11 +80,13 @@ static __always_inline int xdp_forward(struct xdp_md *ctx, struct cursor packet,
 	if (flow.loop)
 		return DROP_LOOP;
 	strip = source->strip_vlan ? flow.vlan_tags * sizeof(struct vlan_tag) : 0;
-	if (frame->len - strip + OUTER_IP_OVERHEAD > config.tmeter.path_mtu)
-		return SLOW;
 	way = find_way(flow.hash);
-	if (!way || !cpu || way->slow_until > now || find_hop(ctx, cpu, now) != HOP_KNOWN)
+	if (!way || !cpu || way->slow_until > now)
 		return SLOW;
+	if (needs_tc(ctx, cpu, frame, strip, now)) {
+		remember_way(&way->slow_until, now);
+		return SLOW;
+	}
 	return xdp_wrap(ctx, cpu, frame, &flow, strip);
 }
 
@@ -215,12 +226,6 @@ static __noinline int tc_wrap(struct __sk_buff *skb, const struct frame *frame,
 	return replace_head(skb, &head, head_len, old_len);
 }
 
-static __always_inline void remember_way(__u64 *until, __u64 now)
-{
-	if (*until < now + FLOW_WAY_NS / 2) /* spares other CPUs the cache line */
-		*until = now + FLOW_WAY_NS;
-}
-
 /* `returned`: from the splitter. */
 static __always_inline int tc_forward(struct __sk_buff *skb, struct frame *frame, bool returned,
 				      struct way_out *out, __u64 now)
@@ -262,8 +267,6 @@ static __always_inline int tc_forward(struct __sk_buff *skb, struct frame *frame
 	verdict = tc_wrap(skb, frame, &flow, cpu, out);
 	if (verdict != SENT)
 		return verdict;
-	if (out->fragmented || hop != HOP_KNOWN)
-		remember_way(&way->slow_until, now);
 	return out->fragmented ? send_fragments(skb, out->ifindex, out->fragmented) : SENT;
 }
 

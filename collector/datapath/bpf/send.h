@@ -54,6 +54,13 @@ static __always_inline struct flow_way *find_way(__u32 hash)
 	return bpf_map_lookup_elem(&flow_ways, &key);
 }
 
+/* A flow that goes on needing the slower way renews its stay, but not with every frame. */
+static __always_inline void remember_way(__u64 *until, __u64 now)
+{
+	if (*until < now + FLOW_WAY_NS / 2) /* spares other CPUs the cache line */
+		*until = now + FLOW_WAY_NS;
+}
+
 /*
  * Asks the routing and neighbour tables as a socket of this host would (input device lo), at most
  * once a tick on each CPU: a gateway that changes its address is followed, at no cost a frame.
