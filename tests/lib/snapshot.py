@@ -54,7 +54,7 @@ def await_same(before: Snapshot, machine: Namespace, instance: str) -> None:
     try:
         wait_for(same, "everything to be as before", timeout=3)
     finally:
-        assert differences[0] == {}
+        assert differences[0] == {}, differences[0]
 
 
 def _facts(machine: Namespace, folder: Path) -> Iterator[tuple[str, Any]]:

@@ -151,15 +151,22 @@ struct fragments {
 	int verdict;
 };
 
+/* The same length, so that verifiers from Linux 6.1 on see that it is 1 to SCRATCH_SIZE. */
+static __always_inline __u32 bounded(__u32 len)
+{
+	barrier_var(len);
+	return ((len - 1) & (SCRATCH_SIZE - 1)) + 1;
+}
+
 static __always_inline int write_fragment(struct fragments *f, __u32 done, __u32 piece, bool more)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	__u8 *rest = bpf_map_lookup_elem(&scratch, &cpu);
 
-	if (!rest || piece >= SCRATCH_SIZE)
+	if (!rest || !piece || piece > SCRATCH_SIZE)
 		return DROP_NO_MEMORY;
-	barrier_var(piece); /* clang would make one test of two, which older verifiers do not see */
-	if (!piece || bpf_skb_change_tail(f->skb, FRAGMENT_START + piece, 0))
+	piece = bounded(piece);
+	if (bpf_skb_change_tail(f->skb, FRAGMENT_START + piece, 0))
 		return DROP_NO_MEMORY;
 	if (done && bpf_skb_store_bytes(f->skb, FRAGMENT_START,
 					rest + ((done - f->size) % SCRATCH_SIZE), piece, 0))
@@ -207,9 +214,9 @@ static __noinline int send_fragments(struct __sk_buff *skb, __u32 ifindex, __u32
 	pieces = (payload + room - 1) / room;
 	f.size = ((payload + pieces - 1) / (pieces ? pieces : 1) + 7) & ~7U;
 	left = payload - f.size;
-	barrier_var(left); /* the verifier has to see both bounds below */
-	if (f.size >= payload || !left || left >= SCRATCH_SIZE)
+	if (f.size >= payload || left > SCRATCH_SIZE)
 		return DROP_OVERSIZE;
+	left = bounded(left);
 	if (bpf_skb_load_bytes(skb, FRAGMENT_START + f.size, rest, left))
 		return DROP_NO_MEMORY;
 	skb->mark = MARK_PART;
