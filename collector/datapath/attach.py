@@ -66,11 +66,23 @@ class XdpRefusedError(Exception):
         self.words = words
 
 
+_DRIVERS_WORD = {
+    errno.EOPNOTSUPP,
+    errno.ERANGE,
+    errno.EBUSY,
+    errno.EEXIST,
+    errno.EINVAL,
+    errno.ENOSPC,
+    errno.E2BIG,
+}
 _REFUSALS = {
     errno.EOPNOTSUPP: "the driver has no native XDP",
     errno.ERANGE: "the MTU is too large for it",
     errno.EBUSY: "another program is attached",
     errno.EEXIST: "another program is attached",
+    errno.EINVAL: "the driver does not take it as this interface is set up",
+    errno.ENOSPC: "the interface has too few queues for it",
+    errno.E2BIG: "the MTU is too large for it",
 }
 
 
@@ -94,7 +106,7 @@ def _attach_xdp(program: Fd, ifindex: int, hook: Hook) -> Fd:
     try:
         return libbpf.create_link(program, ifindex, libbpf.XDP, _FLAGS[hook])
     except BpfError as error:
-        if error.errno in (errno.ENODEV, errno.EPERM):
+        if error.errno not in _REFUSALS:
             raise
         words = xdp_refusal(program, ifindex) or _REFUSALS.get(error.errno or 0, error.strerror or "")
         raise XdpRefusedError(ifindex, words) from None

@@ -86,6 +86,20 @@ def test_a_silent_neighbour_is_resolved_in_the_splitter(site: Site) -> None:
     assert outcome.change == sent("pbx", len(sip()))
 
 
+def test_a_flow_that_waited_for_its_neighbour_stays_at_tc(site: Site) -> None:
+    """So that its frames keep their order; other flows are not held back."""
+    datapath, other = towards(site, SILENT), sized(200)
+    assert_left_to_tc(datapath, sip())
+    site.machine.neighbour("eth0", SILENT, GATEWAY_MAC)
+    try:
+        assert_left_to_tc(datapath, sip())
+        assert datapath.run("xdp", other).verdict == "sent"
+    finally:
+        site.machine.ipr.neigh(
+            "del", ifindex=site.uplink, dst=SILENT, lladdr=GATEWAY_MAC, state=NUD_PERMANENT
+        )
+
+
 def test_without_forwarding_on_lo_the_splitter_finds_the_way(site: Site, span: Datapath) -> None:
     try:
         site.machine.sysctl("net/ipv4/conf/lo/forwarding", 0)

@@ -65,10 +65,10 @@ class Box:
         return self.host.run(command, check=False)
 
     def good(self, *arguments: str) -> str:
-        """It must end well; returns what it printed."""
-        done = self.run(*arguments)
-        assert (done.returncode, done.stderr if done.returncode else "") == (0, "")
-        return done.stdout
+        """`quick` that must end well; returns what it printed."""
+        done = self.quick(*arguments)
+        assert (done.code, done.err if done.code else "") == (0, ""), done.err
+        return done.out
 
     def quick(self, *arguments: str, fault: Fault | None = None) -> Outcome:
         """The same, forked from a process that has the product imported."""

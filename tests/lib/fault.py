@@ -24,7 +24,7 @@ from pyroute2.ethtool.ioctl import IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
 import collector.cli
-from collector.control import apply, check, host, metrics, show
+from collector.control import check, host, metrics, show, transaction
 from collector.datapath import libbpf
 from collector.errors import HostError
 from collector.operate.lab import Namespace, stop
@@ -142,9 +142,9 @@ def _inject(fault: Fault) -> Callable[[], bool]:
         return True
 
     if fault.of == "change":
-        _wrap_method(apply._Transaction, "_carry_out", strikes, _refuse_file)
+        _wrap_method(transaction.Transaction, "_carry_out", strikes, _refuse_file)
     elif fault.of == "verify":
-        _wrap_method(apply._Transaction, "_verify", strikes, _refuse_verified)
+        _wrap_method(transaction.Transaction, "_verify", strikes, _refuse_verified)
     elif fault.of == "write":
         _wrap_writes(strikes)
     if not fault.tcx:

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from collector.control.state import instance_folder
-from collector.operate.lab import Lab, Namespace, ensure_bpffs, wait_for
+from collector.operate.lab import Lab, Namespace, ensure_bpffs
 from tests.lib.tap import Tap, send
 
 VNI = 12
@@ -25,6 +25,8 @@ VXLAN_PORT = 4789
 COLLECTOR, T_METER, GATEWAY = "192.0.2.1", "192.0.2.2", "192.0.2.254"
 FAR_T_METER, FAR_GATEWAY = "203.0.113.2", "203.0.113.254"
 STATUS_HOOK = {"xdp": "xdp-native", "tc": "tc"}
+
+PATIENCE = 20  # readings of the status, each of which takes a good part of a second
 
 _serials = itertools.count(1)
 
@@ -55,8 +57,11 @@ class Collector:
 
     def settled(self, frames: int) -> Figures:
         """Waits until all sources together have counted so many frames."""
-        wait_for(lambda: self.status().frames >= frames, f"{frames} frames counted")
-        return self.status()
+        seen = [self.status()]
+        while seen[-1].frames < frames and len(seen) < PATIENCE:
+            seen.append(self.status())
+        assert seen[-1].frames >= frames, seen[-1].raw
+        return seen[-1]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from collector.operate.lab import Namespace
 from tests.lib import mirrored
 from tests.lib.cloud import CLOUD, VNIS, Cloud, one_network
-from tests.lib.rig import COLLECTOR, STATUS_HOOK, T_METER, VNI
+from tests.lib.rig import COLLECTOR, STATUS_HOOK, T_METER, VNI, on_link, vxlan
 from tests.lib.tap import inner, send
 from tests.lib.tshark import fields
 
@@ -137,6 +137,25 @@ def test_sources_on_several_nics_at_once(cloud: Cloud) -> None:
     assert after.source("aws")["frames"] - before.source("aws")["frames"] == 20
     assert after.source("pbx")["frames"] == 40
     assert cloud.collector.stats("eth1")["rx_packets"] == 40
+
+
+@pytest.mark.parametrize("hook", ["xdp", "tc"])
+def test_the_t_meter_may_be_on_another_nic_than_the_mirror(hook: str) -> None:
+    frames = list(mirrored.numbered(100, (60, 214, 1400), flows=10))
+    with on_link(hook) as rig:
+        mirror = rig.lab.namespace("cloud")
+        mirror.link("eth0", rig.collector, "eth2")
+        rig.collector.address("eth2", "198.51.100.1/24")
+        mirror.address("eth0", "198.51.100.17/24")
+        vxlan(mirror, 17, port=14789, vxlan_group="198.51.100.1")
+        source = {"name": "aws", "type": "vxlan", "interface": "eth2", "port": 14789, "vni": VNI}
+        rig.tool.apply([{**source, "hook": hook}])
+        with rig.tap() as tap:
+            send(mirror, "vx17", frames)
+            assert sorted(tap.wait(100)) == sorted(frames)
+        status = rig.tool.status()
+        assert status.source("aws")["hook"] == STATUS_HOOK[hook]
+        assert (status.frames, status.sent, status.drops) == (100, 100, {})
 
 
 def conversation(client: Namespace, server: Namespace, address: str, text: bytes) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 
 import pytest
 import yaml
@@ -20,31 +19,6 @@ from collector.datapath.nic import Feature, Nic
 from collector.datapath.program import MAX_SOURCES, Settings, SourceType, VniRule
 from collector.datapath.splitter import Splitter
 from collector.datapath.tmeter import Neighbour, Route
-
-NETNS = 4026531840
-UPLINK, SPAN, SPARE = 2, 3, 4  # ifindexes of eth0, eth1, eth2
-NATIVE = nic.XDP_BASIC | nic.XDP_NDO_XMIT
-ROUTE = Route(UPLINK, IPv4Address("192.0.2.1"), IPv4Address("192.0.2.254"), 1500)
-GATEWAY = Neighbour(UPLINK, ROUTE.next_hop)
-
-T_METERS = "t_meters: [{name: ohio, address: 203.0.113.10}]"
-SPAN_SOURCE = "{name: pbx, type: span, interface: eth1}"
-CLOUD_SOURCE = "{name: aws, type: vxlan, interface: eth0}"
-
-ON, OFF, FIXED_ON, FIXED_OFF = (
-    Feature(True, True),
-    Feature(False, True),
-    Feature(True, False),
-    Feature(False, False),
-)
-FEATURES = {
-    "rx-gro": ON,
-    "rx-lro": FIXED_OFF,
-    "rx-gro-hw": ON,
-    "rx-vlan-hw-parse": ON,
-    "rx-vlan-filter": FIXED_ON,
-    "tx-checksum-ip-generic": ON,
-}
 
 # What the first apply of SPAN_SOURCE does on HOST.
 FIRST = [
@@ -67,51 +41,6 @@ FIRST = [
     "set eth1 up: off -> on",
 ]
 LATE = FIRST[-2:]
-
-
-@pytest.fixture(autouse=True)
-def _a_kernel_with_tracepoints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(program, "BTF", tmp_path)
-
-
-def config(*sources: str, t_meters: str = T_METERS) -> Config:
-    text = f"version: 1\nsources: [{', '.join(sources)}]\n{t_meters}\n"
-    return TypeAdapter(Config).validate_python(yaml.safe_load(text))
-
-
-def a_nic(ifindex: int, name: str, **other: object) -> Nic:
-    plain = Nic(
-        ifindex, name, f"02:00:00:00:00:0{ifindex}", 1500, "ixgbe", up=True, carrier=True, promiscuous=False,
-        addresses=(), features=FEATURES, xdp_mode=None, xdp_program=0, xdp_features=NATIVE,
-    )  # fmt: skip
-    return replace(plain, **other)  # type: ignore[arg-type]
-
-
-NICS = (a_nic(UPLINK, "eth0"), a_nic(SPAN, "eth1", up=False), a_nic(SPARE, "eth2"))
-
-
-def tunings(nics: tuple[Nic, ...]) -> dict[Tuning, str]:
-    """As read_host finds them."""
-    found = {FORWARDING: "0"}
-    for each in nics:
-        found[Tuning(each.ifindex, "flag", "up")] = "on" if each.up else "off"
-        found[Tuning(each.ifindex, "flag", "promiscuous")] = "on" if each.promiscuous else "off"
-        found[Tuning(each.ifindex, "sysctl", "ipv4.arp_evict_nocarrier")] = "1"
-        found[Tuning(each.ifindex, "sysctl", "ipv6.disable_ipv6")] = "0"
-        found |= {
-            Tuning(each.ifindex, "feature", name): "on" if feature.on else "off"
-            for name, feature in each.features.items()
-            if name in nic.ALTERING and (feature.changeable or feature.on)
-        }
-    return found
-
-
-def a_host(nics: tuple[Nic, ...] = NICS, **other: object) -> Host:
-    blank = Host(NETNS, nics, ROUTE, tunings(nics), splitter=None, build="b1", notes=Notes(), state=State())
-    return replace(blank, **other)  # type: ignore[arg-type]
-
-
-HOST = a_host()
 
 
 def after(made: Plan, host: Host) -> Host:
@@ -291,12 +220,20 @@ def test_a_sysctl_that_somebody_reset_is_set_again_and_nothing_else() -> None:
     assert words(plan(config(SPAN_SOURCE), host)) == ["set lo ipv4.forwarding: 0 -> 1"]
 
 
-def test_a_kernel_without_tracepoints_is_not_asked_for_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(program, "BTF", tmp_path / "absent")
-    made = words(plan(config(SPAN_SOURCE), HOST))
+def test_a_kernel_without_tracepoints_is_not_asked_for_them() -> None:
+    made = words(plan(config(SPAN_SOURCE), replace(HOST, losses=False)))
     assert made == [line for line in FIRST if "tracepoints" not in line]
+
+
+@pytest.mark.parametrize("what", ["losses", "counters", "splitter"])
+def test_what_somebody_took_away_is_made_again_with_a_new_program(what: str) -> None:
+    host = applied(SPAN_SOURCE)
+    host = replace(host, state=replace(host.state, **{what: False}))  # type: ignore[arg-type]
+    made = words(plan(config(SPAN_SOURCE), host))
+    assert made[:1] == (
+        ["create the splitter, collector-tx and collector-rx"] if what == "splitter" else made[:1]
+    )
+    assert "switch eth1 at XDP (native) to the new program" in made
 
 
 # The order that keeps frames from the host and from being lost
@@ -398,6 +335,22 @@ def test_at_tc_nothing_is_attached_to_the_egress_nic() -> None:
 def test_a_nic_that_is_both_source_and_egress_has_one_program() -> None:
     programs = wanted_state(config(CLOUD_SOURCE), HOST).programs
     assert programs[Place(UPLINK, Hook.XDP_NATIVE)] == "collector_xdp"
+
+
+@pytest.mark.parametrize(
+    ("host", "wish", "asked"),
+    [
+        (HOST, "auto", ()),
+        (with_nic(SPAN, xdp_features=0), "auto", (SPAN,)),
+        (with_nic(SPAN, xdp_features=0), "xdp", (SPAN,)),
+        (with_nic(SPAN, xdp_features=0), "tc", ()),
+        (refused(SPAN, "source"), "auto", ()),
+    ],
+    ids=["able", "auto", "xdp", "tc", "told"],
+)
+def test_which_driver_is_asked_why_it_has_no_xdp(host: Host, wish: str, asked: tuple[int, ...]) -> None:
+    """One whose features say that it has none, whose own words are not known yet, and where it matters."""
+    assert plan(config(SPAN_SOURCE.replace("}", f", hook: {wish}}}")), host).to_ask == asked
 
 
 # What the program is told
