@@ -79,6 +79,8 @@ class Transaction:
         if not self.folder.exists():
             self.undo.callback(_remove_folder, self.folder)
             self.folder.mkdir(parents=True)
+        for unfinished in self.folder.glob(f"*{libbpf.UNFINISHED}"):  # of an apply that was killed
+            unfinished.unlink()
         notes, tunings = self.host.notes, self.plan.wanted.tunings
         fresh = {key: self.host.tunings[key] for key in tunings if key not in notes.origins}
         if self.folder.joinpath("notes").exists():
@@ -173,9 +175,9 @@ class Transaction:
     def _detach(self, each: change.Detach) -> None:
         where = (self._ifindex(each.place), each.place.hook, self.folder, self.netlink)
         former = attach.attached_program(*where[:3])
-        attach.detach(*where)
         if former:
-            self.undo.callback(_attach_again, former, *where)
+            self.undo.callback(_restore, former, *where)
+        attach.detach(*where)
 
     def _after_attaching(self, place: Place) -> None:
         if place.ifindex == AT_SPLITTER:
@@ -232,9 +234,9 @@ def explained(what: str, hint: str = _PUT_BACK) -> Iterator[None]:
         raise HostError(f"could not {what}: {said}", hint) from error
 
 
-def _attach_again(former: Fd, ifindex: int, hook: Hook, folder: Path, netlink: IPRoute) -> None:
+def _restore(former: Fd, ifindex: int, hook: Hook, folder: Path, netlink: IPRoute) -> None:
     try:
-        attach.attach(former, ifindex, hook, folder, netlink)
+        attach.restore(former, ifindex, hook, folder, netlink)
     except XdpRefusedError as refusal:  # it was taken before: this is no word about the driver
         raise HostError(f"could not attach to interface {ifindex} again: {refusal.words}") from refusal
 

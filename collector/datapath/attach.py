@@ -176,6 +176,19 @@ def detach(ifindex: int, hook: Hook, folder: Path, netlink: IPRoute) -> None:
         kept.unlink()
 
 
+def restore(former: Fd, ifindex: int, hook: Hook, folder: Path, netlink: IPRoute) -> None:
+    """After a `detach` that may have done its work, a part of it, or nothing."""
+    path = _link_pin(ifindex, hook, folder)
+    link = libbpf.pinned(path)
+    if link and libbpf.link_info(link).ifindex:
+        return
+    if link is None and not hook.is_xdp and _filter_pin(ifindex, folder):
+        attach_filter(former, ifindex, folder, netlink)
+        return
+    path.unlink(missing_ok=True)
+    attach(former, ifindex, hook, folder, netlink)
+
+
 def attach_filter(program: Fd, ifindex: int, folder: Path, netlink: IPRoute) -> None:
     pin = _filter_pin(ifindex, folder) or folder / f"clsact_{ifindex}"
     try:

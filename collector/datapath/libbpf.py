@@ -21,6 +21,7 @@ XDP = 37  # enum bpf_attach_type
 TCX_INGRESS = 46
 XDP_GENERIC = 2  # XDP_FLAGS_SKB_MODE
 XDP_NATIVE = 4  # XDP_FLAGS_DRV_MODE
+UNFINISHED = "_new"  # ends the name of a pin that is not in its place yet
 LIVE_FRAMES = 2  # BPF_F_TEST_XDP_LIVE_FRAMES
 _LONGEST_LOG = 1 << 22  # bytes; the verifier says much
 
@@ -207,10 +208,14 @@ def pinned(path: Path) -> Fd | None:
 
 def pin(fd: Fd, path: Path) -> None:
     """Pins under a name of its own first, so that an older pin is replaced in one step."""
-    fresh = path.with_name(path.name + "_new")
+    fresh = path.with_name(path.name + UNFINISHED)
     fresh.unlink(missing_ok=True)
     call(f"pinning {path}", "bpf_obj_pin", fd.number, str(fresh).encode())
-    fresh.rename(path)
+    try:
+        fresh.rename(path)
+    except OSError:
+        fresh.unlink()
+        raise
 
 
 def program_by_id(program_id: int) -> Fd:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+from collector.control import config as reading
+from collector.control.config import ConfigFile
 from collector.control.host import FORWARDING, Host
 from collector.control.models import Config
 from collector.control.state import Notes, State, Tuning
@@ -37,9 +39,13 @@ FEATURES = {
     "tx-checksum-ip-generic": ON,
 }
 
+
+def file(*sources: str, t_meters: str = T_METERS) -> ConfigFile:
+    return reading._parse(f"version: 1\nsources: [{', '.join(sources)}]\n{t_meters}\n", "c.yaml")
+
+
 def config(*sources: str, t_meters: str = T_METERS) -> Config:
-    text = f"version: 1\nsources: [{', '.join(sources)}]\n{t_meters}\n"
-    return TypeAdapter(Config).validate_python(yaml.safe_load(text))
+    return file(*sources, t_meters=t_meters).config
 
 
 def a_nic(ifindex: int, name: str, **other: object) -> Nic:
@@ -78,3 +84,10 @@ def a_host(nics: tuple[Nic, ...] = NICS, **other: object) -> Host:
 
 
 HOST = a_host()
+
+
+def with_nic(ifindex: int, **other: object) -> Host:
+    """HOST, with something else about one of its NICs."""
+    changed = {each.ifindex: each for each in NICS}
+    changed[ifindex] = replace(changed[ifindex], **other)  # type: ignore[arg-type]
+    return a_host(tuple(changed.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Callable, Iterable
@@ -31,7 +32,19 @@ def port(machine: Machine, ifname: str) -> socket.socket:
 def send(machine: Machine, ifname: str, frames: Iterable[bytes]) -> None:
     with port(machine, ifname) as sending:
         for frame in frames:
-            sending.send(frame)
+            while not _took(sending, frame):
+                pass
+
+
+def _took(sending: socket.socket, frame: bytes) -> bool:
+    """False where the queue of a NIC that polls on another CPU is full: the frame is to be sent again."""
+    try:
+        sending.send(frame)
+    except OSError as error:
+        if error.errno != errno.ENOBUFS:
+            raise
+        return False
+    return True
 
 
 class Tap:

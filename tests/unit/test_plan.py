@@ -6,19 +6,32 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
-import yaml
-from pydantic import TypeAdapter
 
 from collector.control.host import FORWARDING, Host
 from collector.control.models import Config
 from collector.control.plan import Choice, Plan, choose_hook, plan, source_nics, wanted_state
-from collector.control.state import AT_SPLITTER, Notes, Place, Refusal, State, Tuning
+from collector.control.state import AT_SPLITTER, Notes, Place, Refusal
 from collector.datapath import nic, program
 from collector.datapath.attach import Hook
-from collector.datapath.nic import Feature, Nic
 from collector.datapath.program import MAX_SOURCES, Settings, SourceType, VniRule
 from collector.datapath.splitter import Splitter
-from collector.datapath.tmeter import Neighbour, Route
+from tests.lib.hosts import (
+    CLOUD_SOURCE,
+    FEATURES,
+    GATEWAY,
+    HOST,
+    NETNS,
+    NICS,
+    OFF,
+    ROUTE,
+    SPAN,
+    SPAN_SOURCE,
+    SPARE,
+    UPLINK,
+    a_host,
+    config,
+    with_nic,
+)
 
 # What the first apply of SPAN_SOURCE does on HOST.
 FIRST = [
@@ -273,10 +286,6 @@ def test_what_goes_goes_sources_first(backwards: bool) -> None:
 def chosen(host: Host, source: str = SPAN_SOURCE) -> Choice:
     ((ifindex, sources),) = source_nics(config(source), host).items()
     return choose_hook(ifindex, sources, host)
-
-
-def with_nic(ifindex: int, **other: object) -> Host:
-    return a_host(tuple(replace(each, **other) if each.ifindex == ifindex else each for each in NICS))  # type: ignore[arg-type]
 
 
 def refused(ifindex: int, role: str, mtu: int = 1500) -> Host:
