@@ -11,6 +11,7 @@ import errno
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -205,14 +206,21 @@ def attach_filter(program: Fd, ifindex: int, folder: Path, netlink: IPRoute) -> 
 
 
 def _detach_filter(ifindex: int, netlink: IPRoute, *, with_qdisc: bool) -> None:
-    try:
+    with _may_be_gone():
         netlink.tc(
             "del-filter", "bpf", ifindex, handle=_HANDLE, parent=_INGRESS, prio=_PRIORITY, protocol=_ETH_P_ALL
         )
+    with _may_be_gone():
         if with_qdisc and not any(True for _ in _filters(ifindex, netlink)):
             netlink.tc("del", "clsact", ifindex)
+
+
+@contextmanager
+def _may_be_gone() -> Iterator[None]:
+    try:
+        yield
     except NetlinkError as error:
-        if error.code not in (errno.ENOENT, errno.ENODEV, errno.EINVAL):  # gone already
+        if error.code not in (errno.ENOENT, errno.ENODEV, errno.EINVAL):
             raise
 
 

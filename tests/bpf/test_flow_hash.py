@@ -27,6 +27,7 @@ from tests.lib.samples import PBX_MAC, PHONE_MAC, ether, mirrored, tagged
 
 PHONE, PBX = "10.0.0.11", "198.51.100.1"
 PHONE6, PBX6 = "2001:db8:1::11", "2001:db8:2::1"
+RTP_PORTS = struct.pack("!HH", 11780, 9000)
 FIRST_PORT, PORTS = 49152, 16384
 Build = Callable[[bool], Any]  # a frame of one flow; True: the way back
 
@@ -130,6 +131,17 @@ def test_the_payload_and_the_tags_change_nothing(span: Datapath, hook: Hook, flo
     tag = plain[:12] + struct.pack("!HH", 0x8100, 0x6005) + plain[12:]
     frames = (plain, plain + b"payload", plain + bytes(1000), tag)
     assert len({port_of(span, hook, frame) for frame in frames}) == 1
+
+
+PORTS_DECIDE = [name for name, build in FLOWS.items() if RTP_PORTS in bytes(build(False))]
+
+
+@pytest.mark.parametrize("flow", PORTS_DECIDE)
+def test_another_port_is_another_flow(span: Datapath, hook: Hook, flow: str) -> None:
+    """Behind options, extension headers and tags too the ports are found."""
+    frame = bytes(FLOWS[flow](False))
+    other = frame.replace(RTP_PORTS, struct.pack("!HH", 11782, 9000))
+    assert port_of(span, hook, frame) != port_of(span, hook, other)
 
 
 # 10,000 flows that an office has

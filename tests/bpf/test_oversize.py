@@ -110,6 +110,8 @@ def assert_fragmented(
         (1500, 2920, 2),
         (1500, 3712, 3),
         (1400, 1365, 2),
+        (1400, 2736, 2),  # 1,380 bytes of payload fit, but fragments begin at multiples of 8
+        (1400, 2737, 3),
         (1400, 1514, 2),
         (1501, 1514, 2),
         (576, 541, 2),

@@ -43,7 +43,8 @@ _READING = ("get", "dump")
 
 @dataclass(frozen=True)
 class Fault:
-    """`at`: which one, from 0. `of`: "change", one of the plan's; "write", any write; "verify"; "" for none.
+    """`at`: which one, from 0. `of`: "change", one of the plan's; "write", any write; "rename", one of those
+    in bpffs; "verify"; "" for none.
 
     `how`: "raise", or "kill" as by SIGKILL. `tcx`: False makes this a kernel before Linux 6.6.
     """
@@ -147,6 +148,8 @@ def _inject(fault: Fault) -> Callable[[], bool]:
         _wrap_method(transaction.Transaction, "_verify", strikes, _refuse_verified)
     elif fault.of == "write":
         _wrap_writes(strikes)
+    elif fault.of == "rename":
+        _wrap(os, "rename", strikes, _refuse_file)
     if not fault.tcx:
         _forget_tcx()
     return lambda: bool(fault.of) and not reached

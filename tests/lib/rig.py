@@ -142,9 +142,7 @@ class Rig:
 
 
 @contextmanager
-def on_link(
-    hook: str, *, span_mtu: int = 1500, mtu: int = 1500, offload: bool = False
-) -> Iterator[Rig]:
+def on_link(hook: str, *, span_mtu: int = 1500, mtu: int = 1500, offload: bool = False) -> Iterator[Rig]:
     with Lab() as lab:
         switch, here, t_meter = (lab.namespace(name) for name in ("switch", "collector", "tmeter"))
         switch.link("span0", here, "eth1", mtu=span_mtu, offload=offload)

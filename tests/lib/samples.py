@@ -130,6 +130,9 @@ ANYTHING: dict[str, bytes] = {
     "the t-meter's port at another address": to_tmeter(dst="10.0.0.2"),
     "another port at the t-meter": bytes(ether() / IP(src=COLLECTOR, dst=TMETER) / UDP(sport=5, dport=4790)),
     "TCP to the t-meter's port": bytes(ether() / IP(src=COLLECTOR, dst=TMETER) / TCP(dport=TMETER_PORT)),
+    "fragment to the t-meter with ihl below 5": bytes(
+        ether() / IP(src=COLLECTOR, dst=TMETER, ihl=4, frag=100, proto=17) / Raw(bytes(90))
+    ),
     "from the t-meter": bytes(ether() / IP(src=TMETER, dst=COLLECTOR) / UDP(sport=TMETER_PORT, dport=50000)),
     **{f"{n} VLAN tags": sip(tagged(n)) for n in range(1, 10)},
     "VLAN tag and ARP": bytes(tagged(1) / ARP(psrc="10.0.0.11", pdst="10.0.0.12")),

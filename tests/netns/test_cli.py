@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -439,11 +439,17 @@ def test_the_keys_of_interfaces(box: Box) -> None:
 # Help
 
 
+def cpu_seconds() -> float:
+    """Of the processes that have ended: other work on the machine does not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_quick_narrow_and_has_an_example(running: Box, command: str) -> None:
-    began = time.monotonic()
+    began = cpu_seconds()
     done = running.run(command, "--help")
-    assert time.monotonic() - began < 0.5
+    assert cpu_seconds() - began < 0.5
     assert (done.returncode, done.stderr) == (0, "")
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
     assert examples(done.stdout)

@@ -176,6 +176,18 @@ def test_after_a_killed_first_apply_remove_leaves_nothing_and_apply_completes(bo
     kill_everywhere(box, CASES[0], mend)
 
 
+def test_a_kill_between_pinning_and_naming_leaves_no_stray_pin(box: Box) -> None:
+    """A pin of a link holds its program in its place: one that nobody knows would keep all others out."""
+    prepare(box, CASES[0])
+    for number, outcome in attempts(box, CASES[0], "rename", "kill"):
+        assert (number, outcome.code) == (number, -9)
+        mended = box.quick("apply")
+        assert (number, mended.code, complaint(mended)) == (number, 0, "")
+        assert (number, '"hook": "xdp-native"' in box.quick("status", "--json").out) == (number, True)
+        assert (number, [path.name for path in box.pins.glob("*_new")]) == (number, [])
+        prepare(box, CASES[0])
+
+
 @pytest.mark.parametrize("case", CASES[1:3], ids=lambda case: case.name.replace(" ", "-"))
 def test_a_killed_change_forwards_on_and_apply_completes_it(wide_box: Box, case: Case) -> None:
     box = wide_box

@@ -67,14 +67,15 @@ static __always_inline int xdp_forward(struct xdp_md *ctx, struct cursor packet,
 	struct cpu_state *cpu = this_cpu();
 	struct flow_way *way;
 	struct flow flow;
-	__u32 strip;
+	__u32 in_reach, strip;
 	int verdict;
 
 	verdict = unwrap(packet, source, frame);
 	if (verdict != CLAIMED)
 		return verdict;
 	packet.pos += frame->offset & 0x1ff;
-	if (packet.end - packet.pos != frame->len) /* bytes behind the frame: tc trims them */
+	in_reach = packet.end - packet.pos;
+	if (in_reach > frame->len) /* bytes behind the frame: tc trims them */
 		return SLOW;
 	parse_flow(packet, &flow);
 	if (flow.loop)
@@ -83,7 +84,8 @@ static __always_inline int xdp_forward(struct xdp_md *ctx, struct cursor packet,
 	way = find_way(flow.hash);
 	if (!way || !cpu || way->slow_until > now)
 		return SLOW;
-	if (needs_tc(ctx, cpu, frame, strip, now)) {
+	/* Less in reach: the frame lies in several buffers. */
+	if (in_reach < frame->len || needs_tc(ctx, cpu, frame, strip, now)) {
 		remember_way(&way->slow_until, now);
 		return SLOW;
 	}
@@ -100,7 +102,7 @@ int collector_xdp(struct xdp_md *ctx)
 	struct cpu_state *cpu = this_cpu();
 	int verdict;
 
-	if (!nic || !cpu || frame.len != packet.end - packet.pos)
+	if (!nic || !cpu)
 		return XDP_PASS;
 	verdict = claim(packet, nic, &frame);
 	if (verdict == CLAIMED)
