@@ -86,7 +86,15 @@ def choose_hook(ifindex: int, sources: list[Source], host: Host) -> Choice:
     why = refusal(ifindex, "source", host) or egress_refusal(ifindex, host)
     if not why:
         return Choice(Hook.XDP_NATIVE)
-    return Choice(Hook.XDP_GENERIC if wish == "xdp" else Hook.TC, why)
+    here = host.nic(ifindex)
+    merging = here is not None and any(_is_fixed_on(here, name) for name in nic.MERGING)
+    return Choice(Hook.XDP_GENERIC if wish == "xdp" and not merging else Hook.TC, why)
+
+
+def _is_fixed_on(here: Nic, name: str) -> bool:
+    """Generic XDP on a NIC that merges frames: the kernel warns of a bug of its own, and frames suffer."""
+    feature = here.features.get(name)
+    return feature is not None and feature.on and not feature.changeable
 
 
 def refusal(ifindex: int, role: str, host: Host) -> str:

@@ -12,6 +12,7 @@ import os
 import struct
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,6 @@ class Fd:
 
     def __init__(self, number: int) -> None:
         self.number = number
-
-    def fileno(self) -> int:
-        return self.number
 
     def __del__(self) -> None:
         os.close(self.number)
@@ -112,7 +110,8 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 }
 
 
-def _load() -> ctypes.CDLL:
+@cache  # loaded at first use: --help needs no libbpf
+def _lib() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError:
@@ -122,16 +121,6 @@ def _load() -> ctypes.CDLL:
         function.restype, function.argtypes = result, arguments
     library.libbpf_set_print(_keep_log)
     return library
-
-
-_library: ctypes.CDLL | None = None
-
-
-def _lib() -> ctypes.CDLL:
-    global _library  # noqa: PLW0603  loaded once, at first use, so that --help needs no libbpf
-    if _library is None:
-        _library = _load()
-    return _library
 
 
 def call(doing: str, name: str, *arguments: Any) -> int:

@@ -65,6 +65,11 @@ def check_outer(packet: bytes, t_meter: str) -> bytes:
     return packet[OUTER_BYTES:]
 
 
+def swapped(frame: bytes) -> bytes:
+    """With its MAC addresses the other way round, as the pure redirect leaves it."""
+    return frame[6:12] + frame[:6] + frame[12:]
+
+
 def check_frame(frame: bytes, sent: frozenset[bytes]) -> None:
     if frame not in sent:
         raise WrongFrameError(f"a frame was changed on its way: {frame[:64].hex(' ')}")

@@ -114,12 +114,20 @@ int generate(struct xdp_md *ctx)
 	return bpf_redirect(settings->generator_ifindex, 0);
 }
 
+// What every forwarder has to do at least: give the frame new MAC addresses, here the old ones swapped.
 SEC("xdp")
-int redirect(struct xdp_md *ctx __attribute__((unused)))
+int redirect(struct xdp_md *ctx)
 {
 	const struct settings *settings = bpf_map_lookup_elem(&settings_map, &FIRST);
+	struct ethhdr *ethernet = (void *)(long)ctx->data;
+	__u8 former[ETH_ALEN];
 
-	return settings ? bpf_redirect(settings->uplink_ifindex, 0) : XDP_ABORTED;
+	if (!settings || (void *)(ethernet + 1) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	__builtin_memcpy(former, ethernet->h_dest, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_dest, ethernet->h_source, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_source, former, ETH_ALEN);
+	return bpf_redirect(settings->uplink_ifindex, 0);
 }
 
 static int is_udp(const void *data)

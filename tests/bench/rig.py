@@ -30,7 +30,7 @@ UPLINK_ADDRESS, T_METER_ADDRESS = "192.0.2.1", "192.0.2.2"
 MIRROR_ADDRESS, SOURCE_ADDRESS = "198.51.100.10", "198.51.100.1"
 
 WARM_UP_SECONDS = 0.2
-QUIET_SECONDS = 0.03
+QUIET_SECONDS = 0.1
 RESTORED_BYTES = 112  # and the maps' values: generator.bpf.c
 LIVE_BATCH = 64
 ENDLESS = 2**31 - 1
@@ -119,7 +119,7 @@ class Rig:
             first = self._received()
             time.sleep(seconds * way.patience)
             last = self._received()
-        after = self._settled()
+        after = self._settled(QUIET_SECONDS * way.patience)
         self._check(way, frozenset(mirrored), before, after)
         arrived = last.right - first.right
         return Measured(arrived / (last.at - first.at), (last.cpu - first.cpu) / max(arrived, 1))
@@ -158,13 +158,13 @@ class Rig:
         cpu = sum(map(_run_time, self._source_threads))
         return Received(time.monotonic(), cpu, right, wrong, samples)
 
-    def _settled(self) -> Received:
+    def _settled(self, quiet: float) -> Received:
         """What was received once no frame is on its way any more."""
         seen = [self._received()]
 
         def steady() -> bool:
             now = self._received()
-            if now.at - seen[-1].at < QUIET_SECONDS:
+            if now.at - seen[-1].at < quiet:
                 return False
             seen.append(now)
             return now.right == seen[-2].right
@@ -179,7 +179,7 @@ class Rig:
             raise WrongFrameError(f"{way.title}: hardly a frame arrived ({after.right - before.right})")
         for number in range(max(before.samples, after.samples - SAMPLES), after.samples):
             packet = self._sample(number % SAMPLES)
-            frame = frames.check_outer(packet, T_METER_ADDRESS) if way.encapsulates else packet
+            frame = frames.check_outer(packet, T_METER_ADDRESS) if way.encapsulates else frames.swapped(packet)
             frames.check_frame(frame, mirrored)
 
     def _sample(self, slot: int) -> bytes:

@@ -110,14 +110,13 @@ class Site:
     # Sources as the program knows them
 
     def span(self, name: str = "pbx", **settings: Any) -> Source:
-        return Source(
-            **{"slot": 0, "name": name, "type": SourceType.SPAN, "ifindex": self.nic, "vni": 12} | settings
-        )
+        usual: dict[str, Any] = {"slot": 0, "type": SourceType.SPAN, "ifindex": self.nic, "vni": 12}
+        return Source(**usual | {"name": name} | settings)
 
     def vxlan(self, name: str = "aws", *, senders: str = "0.0.0.0/0", **settings: Any) -> Source:
-        defaults = {"slot": 0, "ifindex": self.nic, "vni_rule": VniRule.KEEP, "port": TMETER_PORT}
+        defaults: dict[str, Any] = {"slot": 0, "ifindex": self.nic, "vni_rule": VniRule.KEEP, "port": TMETER_PORT}
         networks = tuple(IPv4Network(sender) for sender in senders.split())
-        return Source(**{"name": name, "type": SourceType.VXLAN, "senders": networks} | defaults | settings)
+        return Source(**defaults | {"name": name, "type": SourceType.VXLAN, "senders": networks} | settings)
 
     def load(self, *sources: Source, **tmeter: Any) -> Datapath:
         """One program for all who ask for the same. `tmeter`: as in `settings`."""
@@ -132,7 +131,7 @@ class Site:
 
     def settings(self, *sources: Source, **tmeter: Any) -> Settings:
         """`tmeter`: what is to differ from a t-meter on link, reached by 1,500 bytes."""
-        usual = {
+        usual: dict[str, Any] = {
             "name": "ohio",
             "source": IPv4Address(COLLECTOR),
             "address": IPv4Address(TMETER),

@@ -12,7 +12,7 @@ import pytest
 
 from collector.cli import main_group
 from collector.control.config import parse
-from collector.datapath import attach, nic, program
+from collector.datapath import nic, program
 from collector.datapath.program import DropReason
 
 ROOT = Path(__file__).parents[2]
@@ -148,5 +148,5 @@ def test_every_pin_is_explained() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
     table = page.partition("| Pin | What it is |")[2].partition("\n\n")[0]
     named = {name for row in table.splitlines() for name in INLINE.findall(row.split("|")[1] if row else "")}
-    wanted = {"tc_N", "xdp_N", "filter_N", "notes", *attach.LOSS_PROGRAMS, *program.KEPT_MAPS}
+    wanted = {"tc_N", "xdp_N", "filter_N", "clsact_N", "notes", *program.LOSS_PROGRAMS, *program.KEPT_MAPS}
     assert named == wanted
