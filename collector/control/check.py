@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from collector.control.config import ConfigFile
 from collector.control.conflicts import clash
 from collector.control.document import Path as Keys
+from collector.control.hooks import choose_hook, find_nic, source_nics
 from collector.control.host import Host
 from collector.control.models import ByMac, Source, SpanSource
-from collector.control.plan import choose_hook, find_nic, source_nics
 from collector.datapath import nic
 from collector.datapath.nic import Nic
 from collector.datapath.vxlan import ETHERNET_HEADER, OUTER_IP_OVERHEAD
@@ -107,8 +107,7 @@ def _require_ready(file: ConfigFile, host: Host) -> None:
 
 
 def _require_free_xdp(here: Nic, host: Host) -> None:
-    ours = any(place.ifindex == here.ifindex and place.hook.is_xdp for place in host.state.programs)
-    if here.xdp_program and not ours:
+    if here.xdp_program and here.xdp_program not in host.state.own_programs:
         raise HostError(
             f"another program (id {here.xdp_program}) is attached to {here.name} at XDP",
             f"Detach it: ip link set dev {here.name} xdp off (or xdpgeneric off); or set hook: tc.",

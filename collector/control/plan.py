@@ -24,24 +24,16 @@ from collector.control.changes import (
     WatchLosses,
 )  # fmt: skip
 from collector.control.config import digest
+from collector.control.hooks import choose_hook, refusal, source_nics
 from collector.control.host import FORWARDING, Host
-from collector.control.models import ByMac, Config, Source, SpanSource, VniMap, VxlanSource
+from collector.control.models import Config, Source, SpanSource, VniMap, VxlanSource
 from collector.control.state import AT_SPLITTER, Place, State, Tuning
 from collector.datapath import nic, program
 from collector.datapath.attach import BYSTANDER, FORWARD_TC, FORWARD_XDP, Hook
-from collector.datapath.nic import Nic
 from collector.datapath.tmeter import Neighbour
 
 ANY_SENDER = (IPv4Network("0.0.0.0/0"),)
 _LATE = ("promiscuous", "up")  # once the program is attached, so that the host sees no mirrored frame
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The hook of a NIC, and why not a better one."""
-
-    hook: Hook
-    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,63 +54,6 @@ def _to_ask(config: Config, host: Host) -> Iterator[int]:
     for ifindex, sources in source_nics(config, host).items():
         if sources[0].hook != "tc" and refusal(ifindex, "source", host) and ifindex not in told:
             yield ifindex
-
-
-def find_nic(interface: str | ByMac, host: Host) -> Nic | None:
-    wanted = interface.mac if isinstance(interface, ByMac) else interface
-    return next((each for each in host.nics if wanted in (each.name, each.mac)), None)
-
-
-def source_nics(config: Config, host: Host) -> dict[int, list[Source]]:
-    """The sources by ifindex; those whose NIC is not there are left out."""
-    found: dict[int, list[Source]] = {}
-    for source in config.sources:
-        each = find_nic(source.interface, host)
-        if each:
-            found.setdefault(each.ifindex, []).append(source)
-    return found
-
-
-def choose_hook(ifindex: int, sources: list[Source], host: Host) -> Choice:
-    wish = sources[0].hook
-    if wish == "tc":
-        return Choice(Hook.TC, "the file says hook: tc")
-    why = refusal(ifindex, "source", host) or egress_refusal(ifindex, host)
-    if not why:
-        return Choice(Hook.XDP_NATIVE)
-    here = host.nic(ifindex)
-    merging = here is not None and any(_is_fixed_on(here, name) for name in nic.MERGING)
-    return Choice(Hook.XDP_GENERIC if wish == "xdp" and not merging else Hook.TC, why)
-
-
-def _is_fixed_on(here: Nic, name: str) -> bool:
-    """Generic XDP on a NIC that merges frames: the kernel warns of a bug of its own, and frames suffer."""
-    feature = here.features.get(name)
-    return feature is not None and feature.on and not feature.changeable
-
-
-def refusal(ifindex: int, role: str, host: Host) -> str:
-    """Why not native XDP here, by what the driver says of itself or has said when asked."""
-    here = host.nic(ifindex)
-    if here is None:
-        return "the interface is not there"
-    for each in host.notes.refusals:
-        if (each.ifindex, each.role, each.mtu) == (ifindex, role, here.mtu):
-            return each.words
-    if here.xdp_features is not None and not here.xdp_features & nic.XDP_BASIC:
-        return f"the driver {here.driver or 'of this interface'} has no native XDP"
-    return ""
-
-
-def egress_refusal(ifindex: int, host: Host) -> str:
-    """Why the NIC towards the t-meter cannot take frames from XDP at `ifindex`."""
-    if not host.route.ifindex:
-        return ""
-    words = refusal(host.route.ifindex, "egress", host)
-    if not words and ifindex != host.route.ifindex:
-        words = refusal(host.route.ifindex, "source", host)
-    egress = host.nic(host.route.ifindex)
-    return f"the egress NIC {egress.name}: {words}" if words and egress else words
 
 
 def wanted_state(config: Config, host: Host) -> State:
@@ -249,7 +184,8 @@ def _changes(host: Host, wanted: State) -> Iterator[Change]:
     yield from _tune(late, host)
     flags = {key: value for key, value in stale.items() if key.kind == "flag"}
     yield from _tune(flags, host)
-    gone = sorted((place for place in old if place not in new), key=partial(_leaving, old))
+    there = {**dict.fromkeys(now.lost, ""), **old}  # of what is lost, a pin is left
+    gone = sorted((place for place in there if place not in new), key=partial(_leaving, there))
     yield from (Detach(place, host_name(host, place)) for place in gone if not _in_the_way(place, new))
     if now.neighbour and now.neighbour != wanted.neighbour:
         yield ForgetNeighbour(now.neighbour)

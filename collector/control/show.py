@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from collector.control.hooks import refusal
 from collector.control.host import Host, read_host
-from collector.control.plan import refusal
 from collector.control.status import SourceStatus, Status, attached_hook, read_status
 from collector.datapath.attach import Hook
 from collector.datapath.nic import Nic

@@ -58,6 +58,7 @@ class State:
     counters: bool = False  # pinned
     digest: str = ""  # of the configuration file
     build: str = ""  # of the program: an upgraded package replaces it
+    own_programs: frozenset[int] = frozenset()  # ids
     lost: frozenset[Place] = frozenset()  # pinned, but no frame passes there any more
 
 
@@ -147,6 +148,7 @@ def read_state(
         counters=all((folder / name).exists() for name in program.KEPT_MAPS),
         digest=notes.digest,
         build=notes.build,
+        own_programs=attach.program_ids(folder),
         lost=frozenset(
             Place(ifindex, Hook.XDP_NATIVE if is_xdp else Hook.TC)
             for ifindex, is_xdp in attach.pins(folder) - {(each.ifindex, each.is_xdp) for each in attached}

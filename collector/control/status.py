@@ -9,8 +9,9 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
+from collector.control.hooks import egress_refusal, refusal
 from collector.control.host import Host, read_host
-from collector.control.plan import egress_refusal, interface_name, refusal
+from collector.control.plan import interface_name
 from collector.control.state import AT_SPLITTER, Place, instance_folder
 from collector.datapath import counters, program, tmeter
 from collector.datapath.attach import Hook

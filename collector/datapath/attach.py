@@ -143,9 +143,11 @@ def _filter_pin(ifindex: int, folder: Path) -> Path | None:
 
 
 def attached_program(ifindex: int, hook: Hook, folder: Path) -> Fd | None:
+    """None where nothing is, or only the pin of something that somebody took away."""
     link = libbpf.pinned(_link_pin(ifindex, hook, folder))
     if link:
-        return libbpf.program_by_id(libbpf.link_info(link).program_id)
+        info = libbpf.link_info(link)
+        return libbpf.program_by_id(info.program_id) if info.ifindex else None
     kept = None if hook.is_xdp else _filter_pin(ifindex, folder)
     return libbpf.pinned(kept) if kept else None
 
@@ -236,6 +238,12 @@ def pins(folder: Path) -> frozenset[tuple[int, bool]]:
     """(ifindex, whether XDP) of everything that was attached, whether it still is or not."""
     found = [match for path in folder.iterdir() if (match := _PIN.fullmatch(path.name))]
     return frozenset((int(match[2]), match[1] == "xdp") for match in found)
+
+
+def program_ids(folder: Path) -> frozenset[int]:
+    """Of all links pinned here, those of an apply that was killed included."""
+    links = [libbpf.pinned(path) for path in folder.iterdir() if path.name.startswith(("xdp_", "tc_"))]
+    return frozenset(libbpf.link_info(link).program_id for link in links if link)
 
 
 def find(folder: Path, netlink: IPRoute) -> list[Attached]:

@@ -179,7 +179,9 @@ class Rig:
             raise WrongFrameError(f"{way.title}: hardly a frame arrived ({after.right - before.right})")
         for number in range(max(before.samples, after.samples - SAMPLES), after.samples):
             packet = self._sample(number % SAMPLES)
-            frame = frames.check_outer(packet, T_METER_ADDRESS) if way.encapsulates else frames.swapped(packet)
+            frame = (
+                frames.check_outer(packet, T_METER_ADDRESS) if way.encapsulates else frames.swapped(packet)
+            )
             frames.check_frame(frame, mirrored)
 
     def _sample(self, slot: int) -> bytes:

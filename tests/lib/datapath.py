@@ -20,7 +20,8 @@ from typing import Any, Literal, Self
 from collector.datapath import counters, libbpf, maps, program, splitter
 from collector.datapath.program import NONE, Oversize, Settings, Source, SourceType, TMeter, VniRule
 from collector.datapath.splitter import Splitter
-from collector.operate.lab import BPFFS, Lab, Machine, ensure_bpffs
+from collector.operate.lab import BPFFS, Lab, ensure_bpffs
+from collector.operate.machine import Machine
 
 Hook = Literal["xdp", "tc"]
 HOOKS: tuple[Hook, ...] = ("xdp", "tc")
@@ -114,7 +115,12 @@ class Site:
         return Source(**usual | {"name": name} | settings)
 
     def vxlan(self, name: str = "aws", *, senders: str = "0.0.0.0/0", **settings: Any) -> Source:
-        defaults: dict[str, Any] = {"slot": 0, "ifindex": self.nic, "vni_rule": VniRule.KEEP, "port": TMETER_PORT}
+        defaults: dict[str, Any] = {
+            "slot": 0,
+            "ifindex": self.nic,
+            "vni_rule": VniRule.KEEP,
+            "port": TMETER_PORT,
+        }
         networks = tuple(IPv4Network(sender) for sender in senders.split())
         return Source(**defaults | {"name": name, "type": SourceType.VXLAN, "senders": networks} | settings)
 

@@ -9,8 +9,7 @@ import pytest
 
 from collector.control.check import check
 from collector.control.host import Host
-from collector.control.state import Place, State
-from collector.datapath.attach import Hook
+from collector.control.state import State
 from collector.datapath.tmeter import NO_ROUTE, Route
 from collector.errors import HostError, InputError
 from tests.lib.hosts import (
@@ -127,7 +126,7 @@ def test_another_programs_xdp_stands_in_the_way_and_ours_does_not() -> None:
     host = quiet(xdp_program=7)
     with pytest.raises(HostError, match=r"^another program \(id 7\) is attached to eth1 at XDP\n"):
         check(file(SPAN_SOURCE), host)
-    ours = State(programs={Place(SPAN, Hook.XDP_NATIVE): "collector_xdp"})
+    ours = State(own_programs=frozenset({7}))
     assert check(file(SPAN_SOURCE), replace(host, state=ours)) == ()
 
 

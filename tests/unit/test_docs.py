@@ -91,7 +91,7 @@ def test_commands_exist(path: Path) -> None:
     for command in commands(path.read_text()):
         program, *arguments = shlex.split(command)
         if program == "make":
-            assert set(arguments) <= targets, command
+            assert {each for each in arguments if not each.startswith("ARGS=")} <= targets, command
             continue
         try:
             run_dry(arguments)

@@ -7,9 +7,10 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from collector.control.hooks import Choice, choose_hook, source_nics
 from collector.control.host import FORWARDING, Host
 from collector.control.models import Config
-from collector.control.plan import Choice, Plan, choose_hook, plan, source_nics, wanted_state
+from collector.control.plan import Plan, plan, wanted_state
 from collector.control.state import AT_SPLITTER, Notes, Place, Refusal
 from collector.datapath import nic, program
 from collector.datapath.attach import Hook

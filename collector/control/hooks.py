@@ -1,0 +1,76 @@
+"""Which NIC a source means, and at which hook the program is attached there; and why not at a better one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from collector.control.host import Host
+from collector.control.models import ByMac, Config, Source
+from collector.datapath import nic
+from collector.datapath.attach import Hook
+from collector.datapath.nic import Nic
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The hook of a NIC, and why not a better one."""
+
+    hook: Hook
+    why: str = ""
+
+
+def find_nic(interface: str | ByMac, host: Host) -> Nic | None:
+    wanted = interface.mac if isinstance(interface, ByMac) else interface
+    return next((each for each in host.nics if wanted in (each.name, each.mac)), None)
+
+
+def source_nics(config: Config, host: Host) -> dict[int, list[Source]]:
+    """The sources by ifindex; those whose NIC is not there are left out."""
+    found: dict[int, list[Source]] = {}
+    for source in config.sources:
+        each = find_nic(source.interface, host)
+        if each:
+            found.setdefault(each.ifindex, []).append(source)
+    return found
+
+
+def choose_hook(ifindex: int, sources: list[Source], host: Host) -> Choice:
+    wish = sources[0].hook
+    if wish == "tc":
+        return Choice(Hook.TC, "the file says hook: tc")
+    why = refusal(ifindex, "source", host) or egress_refusal(ifindex, host)
+    if not why:
+        return Choice(Hook.XDP_NATIVE)
+    here = host.nic(ifindex)
+    merging = here is not None and any(_is_fixed_on(here, name) for name in nic.MERGING)
+    return Choice(Hook.XDP_GENERIC if wish == "xdp" and not merging else Hook.TC, why)
+
+
+def _is_fixed_on(here: Nic, name: str) -> bool:
+    """Generic XDP on a NIC that merges frames: the kernel warns of a bug of its own, and frames suffer."""
+    feature = here.features.get(name)
+    return feature is not None and feature.on and not feature.changeable
+
+
+def refusal(ifindex: int, role: str, host: Host) -> str:
+    """Why not native XDP here, by what the driver says of itself or has said when asked."""
+    here = host.nic(ifindex)
+    if here is None:
+        return "the interface is not there"
+    for each in host.notes.refusals:
+        if (each.ifindex, each.role, each.mtu) == (ifindex, role, here.mtu):
+            return each.words
+    if here.xdp_features is not None and not here.xdp_features & nic.XDP_BASIC:
+        return f"the driver {here.driver or 'of this interface'} has no native XDP"
+    return ""
+
+
+def egress_refusal(ifindex: int, host: Host) -> str:
+    """Why the NIC towards the t-meter cannot take frames from XDP at `ifindex`."""
+    if not host.route.ifindex:
+        return ""
+    words = refusal(host.route.ifindex, "egress", host)
+    if not words and ifindex != host.route.ifindex:
+        words = refusal(host.route.ifindex, "source", host)
+    egress = host.nic(host.route.ifindex)
+    return f"the egress NIC {egress.name}: {words}" if words and egress else words
