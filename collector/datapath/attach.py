@@ -67,15 +67,6 @@ class XdpRefusedError(Exception):
         self.words = words
 
 
-_DRIVERS_WORD = {
-    errno.EOPNOTSUPP,
-    errno.ERANGE,
-    errno.EBUSY,
-    errno.EEXIST,
-    errno.EINVAL,
-    errno.ENOSPC,
-    errno.E2BIG,
-}
 _REFUSALS = {
     errno.EOPNOTSUPP: "the driver has no native XDP",
     errno.ERANGE: "the MTU is too large for it",
@@ -113,23 +104,17 @@ def _attach_xdp(program: Fd, ifindex: int, hook: Hook) -> Fd:
         raise XdpRefusedError(ifindex, words) from None
 
 
-def xdp_refusal(program: Fd, ifindex: int) -> str:
-    """Asks once more over netlink why a driver refuses native XDP; empty when it gave no words."""
+def xdp_refusal(program: Fd, ifindex: int) -> str | None:
+    """The driver's words ("" if it has none) why it takes no native XDP; None if it does, for a moment."""
+    flags = libbpf.XDP_NATIVE | _XDP_IF_NOEXIST
     try:
-        libbpf.call(
-            "attaching XDP",
-            "bpf_xdp_attach",
-            ifindex,
-            program.number,
-            libbpf.XDP_NATIVE | _XDP_IF_NOEXIST,
-            None,
-        )
+        libbpf.call("attaching XDP", "bpf_xdp_attach", ifindex, program.number, flags, None)
     except BpfError as error:
         marker = "Kernel error message: "
         said = [line.partition(marker)[2] for line in error.log.splitlines() if marker in line]
         return said[0] if said else ""
     libbpf.call("detaching XDP", "bpf_xdp_attach", ifindex, -1, libbpf.XDP_NATIVE, None)
-    return ""
+    return None
 
 
 def _link_pin(ifindex: int, hook: Hook, folder: Path) -> Path:

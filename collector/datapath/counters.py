@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collector.datapath import libbpf, maps
-from collector.datapath.program import DropReason
+from collector.datapath.settings import DropReason
 
 _DROP_SLOTS = 32
 _SOURCE = struct.Struct(f"<4Q{_DROP_SLOTS}Q")

@@ -18,6 +18,7 @@ from pyroute2.netlink.generic import GenericNetlinkSocket
 
 IFF_UP = 0x1
 IFF_PROMISC = 0x100
+ARPHRD_ETHER = 1
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_GDRVINFO = 3
 _RT_SCOPE_LINK = 253
@@ -51,6 +52,9 @@ class Nic:
     up: bool
     carrier: bool
     promiscuous: bool
+    ethernet: bool
+    master: int  # ifindex of the bridge or bond that it is a port of; 0 for none
+    lower: int  # ifindex of the NIC that it stands on, as a VLAN device does; 0 for none
     addresses: tuple[str, ...]  # with prefix length; link-local ones left out
     features: Mapping[str, Feature]
     xdp_mode: str | None  # "xdp-native" or "xdp-generic" if a program is attached, ours or not
@@ -88,12 +92,23 @@ def _nic(link: Any, addresses: Mapping[int, list[str]], xdp: Mapping[int, int] |
         up=bool(link["flags"] & IFF_UP),
         carrier=bool(link.get_attr("IFLA_CARRIER")),
         promiscuous=bool(link["flags"] & IFF_PROMISC),
+        ethernet=link["ifi_type"] == ARPHRD_ETHER,
+        master=int(link.get_attr("IFLA_MASTER") or 0),
+        lower=_lower(link),
         addresses=tuple(addresses.get(ifindex, ())),
         features=read_features(name),
         xdp_mode=_XDP_MODES.get(mode, "xdp-native"),  # "xdp", or "xdpoffload" on a smart NIC
         xdp_program=int(attached.get_attr("IFLA_XDP_PROG_ID") or 0) if attached else 0,
         xdp_features=None if xdp is None else xdp.get(ifindex, 0),
     )
+
+
+def _lower(link: Any) -> int:
+    """A veth's peer is named in the same attribute, and is not below it."""
+    information = link.get_attr("IFLA_LINKINFO")
+    kind = information.get_attr("IFLA_INFO_KIND") if information else None
+    elsewhere = link.get_attr("IFLA_LINK_NETNSID") is not None
+    return 0 if elsewhere or kind == "veth" else int(link.get_attr("IFLA_LINK") or 0)
 
 
 def _addresses(netlink: IPRoute) -> dict[int, list[str]]:

@@ -33,6 +33,9 @@ struct net_device {
 
 struct sk_buff {
 	struct net_device *dev;
+	unsigned char *head;
+	unsigned char *data;
+	__u16 network_header;
 	__u32 mark;
 };
 
@@ -83,6 +86,15 @@ int BPF_PROG(collector_refused, const struct net_device *from)
 }
 
 /*
+ * A packet that waits for its neighbour begins with its IP header, as no other marked one does. Over
+ * IPv6 the kernel gives no other sign of why it gave it up.
+ */
+static __always_inline bool awaits_neighbour(const struct sk_buff *skb)
+{
+	return skb->data == skb->head + skb->network_header;
+}
+
+/*
  * tc: the kernel gave up a marked packet and says why. Drivers that free what they have sent as
  * if it were dropped give no reason, so those without one cannot be counted.
  */
@@ -94,11 +106,12 @@ int BPF_PROG(collector_freed, struct sk_buff *skb, void *location, __u32 reason)
 	struct net_device *dev = skb->dev;
 	bool neighbour;
 
-	if ((kind != MARK_OUTER && kind != MARK_FRAME) || !dev || !is_ours(dev) ||
-	    reason <= REASON(NOT_SPECIFIED))
+	if ((kind != MARK_OUTER && kind != MARK_FRAME) || !dev || !is_ours(dev))
 		return 0;
 	neighbour = reason == REASON(NEIGH_CREATEFAIL) || reason == REASON(NEIGH_FAILED) ||
-		    reason == REASON(NEIGH_QUEUEFULL);
+		    reason == REASON(NEIGH_QUEUEFULL) || awaits_neighbour(skb);
+	if (reason <= REASON(NOT_SPECIFIED) && !(kind == MARK_OUTER && neighbour))
+		return 0;
 	if (kind == MARK_FRAME) {
 		struct frame frame = { .source = slot };
 

@@ -12,8 +12,11 @@
 #include "shared.h"
 
 #define MAX_VLAN_TAGS 8
+#define VLAN_ID 0x0fff
 #define IP_FRAGMENT 0x3fff /* more-fragments bit and offset: either makes it a fragment */
 #define IP_OFFSET 0x1fff
+#define IPV6_OFFSET 0xfff8
+#define IPPROTO_FRAGMENT 44
 #define MAX_IPV6_EXTENSIONS 6
 
 /* The bytes of a packet that lie in reach; `pos` moves over the headers. */
@@ -27,16 +30,34 @@ struct vlan_tag {
 	__be16 tci;
 };
 
+struct ipv6_fragment {
+	__u8 nexthdr;
+	__u8 reserved;
+	__be16 offset; /* and the more-fragments bit */
+	__be32 id;
+};
+
 struct flow {
 	__u32 hash; /* the same for both directions; never 0 */
 	__u32 vlan_tags; /* in the frame's bytes, behind its MAC addresses */
+	__u32 vlan_id; /* of the first of them */
 	bool loop; /* addressed to the t-meter's VXLAN port */
+	bool partial; /* its TCP or UDP checksum is still to be completed */
 };
 
 /* The two ends of a flow, each an address that a port may be added to. */
 struct ends {
 	__u64 source;
 	__u64 dest;
+};
+
+/* What the transport header needs to know of the network header. */
+struct network {
+	struct ends ends;
+	__u64 pseudo; /* sum of the addresses' words, for the checksum */
+	__u32 payload; /* bytes behind the network headers */
+	__u8 protocol;
+	bool to_tmeter;
 };
 
 static __always_inline __u64 mix(__u64 x)
@@ -56,6 +77,14 @@ static __always_inline __u32 hash_ends(__u64 source, __u64 dest)
 	__u32 hash = mix(mix(low) + high) >> 32;
 
 	return hash ? hash : 1;
+}
+
+static __always_inline __u16 fold_checksum(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
 }
 
 static __always_inline void *take(struct cursor *c, __u32 size)
@@ -94,43 +123,85 @@ static __always_inline bool has_ports(__u8 protocol)
 	       protocol == IPPROTO_DCCP || protocol == IPPROTO_UDPLITE;
 }
 
-static __always_inline __u32 hash_ports(struct cursor *c, const struct ends *ends)
+/*
+ * Where a checksum is left to the NIC, as between virtual machines, the field holds the folded sum
+ * of the pseudo header, and nothing else of the frame gives it away.
+ */
+static __always_inline bool is_partial(struct cursor c, const struct network *net)
 {
-	__be16 *ports = take(c, 4);
+	__u32 at = net->protocol == IPPROTO_TCP ? 16 : 6;
+	__u16 *checksum;
 
-	if (!ports)
-		return hash_ends(ends->source, ends->dest);
-	return hash_ends(ends->source + ports[0], ends->dest + ports[1]);
+	if (net->protocol != IPPROTO_TCP && net->protocol != IPPROTO_UDP)
+		return false;
+	if (!take(&c, at))
+		return false;
+	checksum = take(&c, sizeof(*checksum));
+	return checksum && *checksum &&
+	       *checksum == fold_checksum(net->pseudo + bpf_htons(net->payload) +
+					  bpf_htons(net->protocol));
+}
+
+static __always_inline void parse_transport(struct cursor *c, const struct network *net,
+					    struct flow *flow)
+{
+	__be16 *ports = c->pos;
+
+	if (!has_ports(net->protocol) || (void *)(ports + 2) > c->end)
+		return;
+	flow->hash = hash_ends(net->ends.source + ports[0], net->ends.dest + ports[1]);
+	if (net->protocol == IPPROTO_UDP && net->to_tmeter)
+		flow->loop = ports[1] == config.tmeter.port;
+	flow->partial = is_partial(*c, net);
+}
+
+/* Fragments are hashed by addresses alone: the later ones have no ports. */
+static __always_inline void parse_fragment(struct cursor *c, const struct network *net, bool first,
+					   struct flow *flow)
+{
+	struct udphdr *udp = c->pos;
+
+	if (net->protocol != IPPROTO_UDP || !net->to_tmeter)
+		return;
+	/* Without ports: to this address it can only be part of an outer packet. */
+	flow->loop = !first || ((void *)(udp + 1) <= c->end && udp->dest == config.tmeter.port);
 }
 
 static __always_inline void parse_ipv4(struct cursor *c, struct flow *flow)
 {
 	struct iphdr *ip = take_ipv4(c);
-	struct ends ends;
-	struct udphdr *udp;
-	bool first;
+	struct network net = {};
 
 	if (!ip)
 		return;
-	ends.source = (__u64)ip->saddr << 16;
-	ends.dest = (__u64)ip->daddr << 16;
-	flow->hash = hash_ends(ends.source, ends.dest);
-	first = !(ip->frag_off & bpf_htons(IP_OFFSET));
-	if (ip->protocol == IPPROTO_UDP && ip->daddr == config.tmeter.daddr) {
-		udp = c->pos;
-		/* A later fragment has no ports; to this address it can only be ours. */
-		flow->loop =
-			!first || ((void *)(udp + 1) <= c->end && udp->dest == config.tmeter.port);
-	}
-	if (!(ip->frag_off & bpf_htons(IP_FRAGMENT)) && has_ports(ip->protocol))
-		flow->hash = hash_ports(c, &ends);
+	net.ends.source = (__u64)ip->saddr << 16;
+	net.ends.dest = (__u64)ip->daddr << 16;
+	net.pseudo = (__u64)ip->saddr + ip->daddr;
+	net.payload = bpf_ntohs(ip->tot_len) - ip->ihl * 4;
+	net.protocol = ip->protocol;
+	net.to_tmeter = !config.tmeter.ipv6 && ip->daddr == config.tmeter.daddr[3];
+	flow->hash = hash_ends(net.ends.source, net.ends.dest);
+	if (ip->frag_off & bpf_htons(IP_FRAGMENT))
+		parse_fragment(c, &net, !(ip->frag_off & bpf_htons(IP_OFFSET)), flow);
+	else
+		parse_transport(c, &net, flow);
 }
 
-static __always_inline __u64 fold_ipv6_address(const struct in6_addr *address)
+static __always_inline __u64 fold_ipv6_address(const __be32 *w)
 {
-	const __u32 *w = (const __u32 *)address;
-
 	return mix(((__u64)w[0] << 32 | w[1]) ^ mix((__u64)w[2] << 32 | w[3]));
+}
+
+static __always_inline __u64 sum_ipv6_address(const __be32 *w)
+{
+	return (__u64)w[0] + w[1] + w[2] + w[3];
+}
+
+static __always_inline bool is_tmeter_ipv6(const __be32 *w)
+{
+	return config.tmeter.ipv6 && w[0] == config.tmeter.daddr[0] &&
+	       w[1] == config.tmeter.daddr[1] && w[2] == config.tmeter.daddr[2] &&
+	       w[3] == config.tmeter.daddr[3];
 }
 
 static __always_inline bool is_ipv6_extension(__u8 protocol)
@@ -142,24 +213,38 @@ static __always_inline bool is_ipv6_extension(__u8 protocol)
 static __always_inline void parse_ipv6(struct cursor *c, struct flow *flow)
 {
 	struct ipv6hdr *ip = take(c, sizeof(*ip));
-	struct ends ends;
-	__u8 protocol;
+	struct ipv6_fragment *fragment;
+	const __be32 *saddr, *daddr;
+	struct network net = {};
 
 	if (!ip)
 		return;
-	ends.source = fold_ipv6_address(&ip->saddr);
-	ends.dest = fold_ipv6_address(&ip->daddr);
-	flow->hash = hash_ends(ends.source, ends.dest);
-	protocol = ip->nexthdr;
-	for (int i = 0; i < MAX_IPV6_EXTENSIONS && is_ipv6_extension(protocol); i++) {
+	saddr = (const __be32 *)&ip->saddr;
+	daddr = (const __be32 *)&ip->daddr;
+	net.ends.source = fold_ipv6_address(saddr);
+	net.ends.dest = fold_ipv6_address(daddr);
+	net.pseudo = sum_ipv6_address(saddr) + sum_ipv6_address(daddr);
+	net.payload = bpf_ntohs(ip->payload_len);
+	net.protocol = ip->nexthdr;
+	net.to_tmeter = is_tmeter_ipv6(daddr);
+	flow->hash = hash_ends(net.ends.source, net.ends.dest);
+	for (int i = 0; i < MAX_IPV6_EXTENSIONS && is_ipv6_extension(net.protocol); i++) {
 		struct ipv6_opt_hdr *extension = take(c, sizeof(*extension));
 
 		if (!extension || !take(c, extension->hdrlen * 8 + 6))
 			return;
-		protocol = extension->nexthdr;
+		net.protocol = extension->nexthdr;
+		net.payload -= extension->hdrlen * 8 + 8;
 	}
-	if (has_ports(protocol)) /* a fragment header (44) has none: addresses alone */
-		flow->hash = hash_ports(c, &ends);
+	if (net.protocol != IPPROTO_FRAGMENT) {
+		parse_transport(c, &net, flow);
+		return;
+	}
+	fragment = take(c, sizeof(*fragment));
+	if (!fragment)
+		return;
+	net.protocol = fragment->nexthdr;
+	parse_fragment(c, &net, !(fragment->offset & bpf_htons(IPV6_OFFSET)), flow);
 }
 
 static __always_inline __u64 mac_as_number(const __u8 *mac)
@@ -169,27 +254,39 @@ static __always_inline __u64 mac_as_number(const __u8 *mac)
 	return (__u64)w[0] << 32 | (__u32)w[1] << 16 | w[2];
 }
 
-/* Reads the frame that starts at c->pos. What it cannot read is hashed by what it could. */
-static __always_inline void parse_flow(struct cursor c, struct flow *flow)
+/* Reads the addresses and tags that lie before the network header; returns its ethertype, or 0. */
+static __always_inline __be16 parse_link(struct cursor *c, struct flow *flow)
 {
-	struct ethhdr *eth = take(&c, sizeof(*eth));
+	struct ethhdr *eth = take(c, sizeof(*eth));
 	__be16 proto;
 
-	flow->hash = 1;
-	flow->vlan_tags = 0;
-	flow->loop = false;
 	if (!eth)
-		return;
+		return 0;
 	flow->hash = hash_ends(mac_as_number(eth->h_source), mac_as_number(eth->h_dest));
 	proto = eth->h_proto;
 	for (int i = 0; i < MAX_VLAN_TAGS && is_vlan(proto); i++) {
-		__be16 *tag = take(&c, 4);
+		__be16 *tag = take(c, 4);
 
 		if (!tag)
-			return;
+			return 0;
+		if (!flow->vlan_tags)
+			flow->vlan_id = bpf_ntohs(tag[0]) & VLAN_ID;
 		proto = tag[1];
 		flow->vlan_tags++;
 	}
+	return proto;
+}
+
+/*
+ * Reads the frame that starts at c.pos, or the bare packet of ethertype `made`. What cannot be
+ * read is hashed by what could.
+ */
+static __always_inline void parse_flow(struct cursor c, __u32 made, struct flow *flow)
+{
+	__be16 proto;
+
+	*flow = (struct flow){ .hash = 1 };
+	proto = made ? bpf_htons(made) : parse_link(&c, flow);
 	if (proto == bpf_htons(ETH_P_IP))
 		parse_ipv4(&c, flow);
 	else if (proto == bpf_htons(ETH_P_IPV6))

@@ -1,25 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Whose frame it is, and where in the packet it lies. */
+/* Whose packet it is: the host's own, or a source's. */
 #ifndef COLLECTOR_SELECT_H
 #define COLLECTOR_SELECT_H
 
-#include "parse.h"
-
-#define VXLAN_FLAG_VNI 0x08
-
-struct vxlanhdr {
-	__u8 flags;
-	__u8 reserved[3];
-	__be32 vni; /* upper 24 bits */
-};
-
-/* The mirrored frame within the packet that carried it. */
-struct frame {
-	__u32 source; /* slot */
-	__u32 offset; /* bytes of the mirror's own headers in front of it */
-	__u32 len; /* bytes */
-	__u32 vni; /* that it leaves with */
-};
+#include "tunnel.h"
 
 static __always_inline const volatile struct nic *find_nic(__u32 ifindex)
 {
@@ -29,70 +13,47 @@ static __always_inline const volatile struct nic *find_nic(__u32 ifindex)
 	return NULL;
 }
 
-static __always_inline bool sender_allowed(__u32 ifindex, enum source_type type, __be16 port,
-					   __be32 address, __u32 *slot)
+/* UDP sources are told apart by port; GRE ones by whether ERSPAN is inside. */
+static __always_inline bool claim_key(struct cursor c, const struct carrier *carrier, __be16 *port)
 {
-	struct sender_key key = {
-		.prefixlen = SENDER_BITS,
-		.ifindex = ifindex,
-		.type = type,
-		.port = port,
-		.address = { [10] = 0xff, [11] = 0xff },
-	};
-	__u32 *found;
+	struct udphdr *udp;
+	struct grehdr *gre;
 
-	__builtin_memcpy(&key.address[12], &address, sizeof(address));
-	found = bpf_map_lookup_elem(&senders, &key);
-	if (found)
-		*slot = *found;
-	return found;
+	*port = 0;
+	switch (carrier->protocol) {
+	case IPPROTO_UDP:
+		udp = take(&c, sizeof(*udp));
+		if (udp)
+			*port = udp->dest;
+		return udp;
+	case IPPROTO_GRE:
+		gre = take(&c, sizeof(*gre));
+		if (gre && (gre->protocol == bpf_htons(ETH_P_ERSPAN_II) ||
+			    gre->protocol == bpf_htons(ETH_P_ERSPAN_III)))
+			*port = bpf_htons(ETH_P_ERSPAN_II);
+		return gre;
+	default:
+		return carrier->protocol == IPPROTO_IPIP || carrier->protocol == IPPROTO_IPV6;
+	}
 }
 
 /* Finds the source that a tunnel packet on this NIC belongs to. */
 static __always_inline int claim_tunnel(struct cursor c, __u32 ifindex, __u32 *slot)
 {
-	struct ethhdr *eth = take(&c, sizeof(*eth));
-	struct iphdr *ip;
-	struct udphdr *udp;
+	struct sender_key key = { .prefixlen = SENDER_BITS, .ifindex = ifindex };
+	struct carrier carrier;
+	__u32 *found;
 
-	if (!eth || eth->h_proto != bpf_htons(ETH_P_IP))
+	if (!read_carrier(&c, &carrier) || !carrier.first || !claim_key(c, &carrier, &key.port))
+		return PASSED; /* a later fragment has nothing to know it by */
+	key.protocol = carrier.protocol;
+	key.version = carrier.version;
+	__builtin_memcpy(key.address, carrier.saddr, sizeof(key.address));
+	found = bpf_map_lookup_elem(&senders, &key);
+	if (!found)
 		return PASSED;
-	ip = take_ipv4(&c);
-	if (!ip || ip->protocol != IPPROTO_UDP)
-		return PASSED;
-	if (ip->frag_off & bpf_htons(IP_OFFSET)) /* no port to know it by */
-		return PASSED;
-	udp = take(&c, sizeof(*udp));
-	if (!udp || !sender_allowed(ifindex, SOURCE_VXLAN, udp->dest, ip->saddr, slot))
-		return PASSED;
-	return ip->frag_off & bpf_htons(IP_FRAGMENT) ? DROP_OUTER_FRAGMENT : CLAIMED;
-}
-
-/* RFC 7348 section 5. The receiver ignores reserved bits; without the I flag there is no VNI. */
-static __always_inline int unwrap_vxlan(struct cursor c, struct frame *frame)
-{
-	struct ethhdr *eth = take(&c, sizeof(*eth));
-	struct vxlanhdr *vxlan;
-	struct udphdr *udp;
-	struct iphdr *ip;
-	__u32 udp_len;
-
-	ip = take_ipv4(&c);
-	if (!eth || !ip)
-		return DROP_MALFORMED;
-	udp = take(&c, sizeof(*udp));
-	vxlan = take(&c, sizeof(*vxlan));
-	if (!udp || !vxlan || !(vxlan->flags & VXLAN_FLAG_VNI))
-		return DROP_MALFORMED;
-	udp_len = bpf_ntohs(udp->len);
-	frame->offset = sizeof(*eth) + ip->ihl * 4 + sizeof(*udp) + sizeof(*vxlan);
-	if (udp_len < sizeof(*udp) + sizeof(*vxlan) + ETH_HLEN ||
-	    bpf_ntohs(ip->tot_len) < ip->ihl * 4 + udp_len ||
-	    frame->len < sizeof(*eth) + ip->ihl * 4 + udp_len)
-		return DROP_MALFORMED;
-	frame->len = udp_len - sizeof(*udp) - sizeof(*vxlan);
-	frame->vni = bpf_ntohl(vxlan->vni) >> 8;
-	return CLAIMED;
+	*slot = *found;
+	return carrier.fragment ? DROP_OUTER_FRAGMENT : CLAIMED;
 }
 
 static __always_inline int choose_vni(const volatile struct source *source, struct frame *frame)
@@ -115,18 +76,16 @@ static __always_inline int choose_vni(const volatile struct source *source, stru
 	return CLAIMED;
 }
 
-/* Takes the mirror's own wrapping off, in thought: frame->len comes in as the packet's length. */
 static __always_inline int unwrap(struct cursor c, const volatile struct source *source,
 				  struct frame *frame)
 {
 	int verdict;
 
 	if (source->type == SOURCE_SPAN) {
-		frame->offset = 0;
 		frame->vni = source->vni;
 		return CLAIMED;
 	}
-	verdict = unwrap_vxlan(c, frame);
+	verdict = unwrap_tunnel(c, source->type, frame);
 	return verdict == CLAIMED ? choose_vni(source, frame) : verdict;
 }
 

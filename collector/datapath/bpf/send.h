@@ -4,9 +4,7 @@
 #define COLLECTOR_SEND_H
 
 #include "encap.h"
-
-#define LOOPBACK_IFINDEX 1
-#define AF_INET 2
+#include "shared_nic.h"
 
 /*
  * The mark of a packet on its way through the splitter, a veth pair of ours. What enters at
@@ -23,9 +21,11 @@
 
 #define MAX_FRAGMENTS 40
 #define SCRATCH_SIZE 16384
+#define SUM_STEP 448 /* bytes; bpf_csum_diff() takes 512 at most */
 
-/* One buffer a CPU for the part of a frame that goes into later fragments. Twice the size that is
- * used, so that an offset and a length below SCRATCH_SIZE are always inside.
+/*
+ * One buffer a CPU for an outer packet's payload, to be summed up or sent in fragments. Twice the
+ * size that is used, so that an offset below SCRATCH_SIZE and a length up to it are always inside.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -47,6 +47,13 @@ static __always_inline struct cpu_state *this_cpu(void)
 	return bpf_map_lookup_elem(&cpu_states, &zero);
 }
 
+static __always_inline __u8 *this_scratch(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&scratch, &cpu);
+}
+
 static __always_inline struct flow_way *find_way(__u32 hash)
 {
 	__u32 key = hash % FLOW_WAYS;
@@ -61,26 +68,39 @@ static __always_inline void remember_way(__u64 *until, __u64 now)
 		*until = now + FLOW_WAY_NS;
 }
 
+static __always_inline long look_up_hop(void *ctx, struct bpf_fib_lookup *fib)
+{
+	fib->l4_protocol = IPPROTO_UDP;
+	fib->dport = config.tmeter.port;
+	fib->tot_len = 1; /* else the frame itself is held against the egress NIC's MTU */
+	fib->ifindex = LOOPBACK_IFINDEX;
+	if (config.tmeter.ipv6) {
+		fib->family = AF_INET6;
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			fib->ipv6_src[i] = config.tmeter.saddr[i];
+			fib->ipv6_dst[i] = config.tmeter.daddr[i];
+		}
+	} else {
+		fib->family = AF_INET;
+		fib->ipv4_src = config.tmeter.saddr[3];
+		fib->ipv4_dst = config.tmeter.daddr[3];
+	}
+	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+}
+
 /*
  * Asks the routing and neighbour tables as a socket of this host would (input device lo), at most
  * once a tick on each CPU: a gateway that changes its address is followed, at no cost a frame.
  */
 static __always_inline enum hop find_hop(void *ctx, struct cpu_state *cpu, __u64 now)
 {
-	struct bpf_fib_lookup fib = {
-		.family = AF_INET,
-		.l4_protocol = IPPROTO_UDP,
-		.dport = config.tmeter.port,
-		.tot_len = 1, /* else the frame itself is held against the egress NIC's MTU */
-		.ifindex = LOOPBACK_IFINDEX,
-		.ipv4_src = config.tmeter.saddr,
-		.ipv4_dst = config.tmeter.daddr,
-	};
+	struct bpf_fib_lookup fib = {};
 
 	if (cpu->tick == now)
 		return HOP_KNOWN;
 	cpu->tick = 0;
-	switch (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0)) {
+	switch (look_up_hop(ctx, &fib)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
 		cpu->tick = now;
 		cpu->ifindex = fib.ifindex;
@@ -139,18 +159,6 @@ static __always_inline void count_lost(__u32 slot, enum drop_reason reason, __u3
 	source->drops[reason] += frames;
 }
 
-#define FRAGMENT_START (sizeof(struct ethhdr) + sizeof(struct iphdr))
-#define MORE_FRAGMENTS 0x2000
-
-struct fragments {
-	struct __sk_buff *skb;
-	struct iphdr ip;
-	__u32 ifindex;
-	__u32 payload; /* bytes of all fragments together */
-	__u32 size; /* bytes of each but the last */
-	int verdict;
-};
-
 /* The same length, so that verifiers from Linux 6.1 on see that it is 1 to SCRATCH_SIZE. */
 static __always_inline __u32 bounded(__u32 len)
 {
@@ -158,26 +166,118 @@ static __always_inline __u32 bounded(__u32 len)
 	return ((len - 1) & (SCRATCH_SIZE - 1)) + 1;
 }
 
+struct summing {
+	__u8 *bytes;
+	__u32 len;
+	__s64 sum;
+};
+
+static long sum_step(__u32 i, struct summing *s)
+{
+	__u32 at = i * SUM_STEP;
+	__u32 left = s->len - at;
+
+	if (at >= SCRATCH_SIZE || at >= s->len)
+		return 1;
+	if (left > SUM_STEP)
+		left = SUM_STEP;
+	left = (left + 3) & 0x1fc;
+	s->sum = bpf_csum_diff(NULL, 0, (__be32 *)(s->bytes + at), left, s->sum);
+	return 0;
+}
+
+/*
+ * The checksum of a UDP packet that lies in this CPU's scratch buffer (RFC 8200 section 8.1: over
+ * IPv6 a receiver refuses none).
+ */
+static __noinline __u16 udp_checksum(__u8 *bytes, __u32 len)
+{
+	struct summing s = { .bytes = bytes, .len = len };
+	__u64 sum;
+
+	if (!bytes || !len || len > SCRATCH_SIZE)
+		return 0;
+	len = bounded(len);
+	__builtin_memset(bytes + len, 0, 4); /* sums go by four bytes */
+	bpf_loop(SCRATCH_SIZE / SUM_STEP + 1, sum_step, &s, 0);
+	sum = (__u32)s.sum;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		sum += (__u64)config.tmeter.saddr[i] + config.tmeter.daddr[i];
+	sum += bpf_htonl(len);
+	sum += bpf_htonl(IPPROTO_UDP);
+	sum = (__u16)~fold_checksum(sum);
+	return sum ? sum : 0xffff;
+}
+
+#define MORE_FRAGMENTS 0x2000
+
+struct fragments {
+	struct __sk_buff *skb;
+	__u32 ifindex;
+	__u32 payload; /* bytes of all fragments together */
+	__u32 size; /* bytes of each but the last */
+	__u32 id;
+	int verdict;
+};
+
+static __always_inline int write_ipv4_fragment(struct fragments *f, __u32 done, __u32 piece,
+					       bool more)
+{
+	struct iphdr ip;
+
+	if (bpf_skb_load_bytes(f->skb, sizeof(struct ethhdr), &ip, sizeof(ip)))
+		return DROP_NO_MEMORY;
+	ip.tot_len = bpf_htons(sizeof(ip) + piece);
+	ip.frag_off = bpf_htons(done / 8 | (more ? MORE_FRAGMENTS : 0));
+	ip.check = 0;
+	ip.check = ipv4_checksum(&ip);
+	return bpf_skb_store_bytes(f->skb, sizeof(struct ethhdr), &ip, sizeof(ip), 0);
+}
+
+static __always_inline int write_ipv6_fragment(struct fragments *f, __u32 done, __u32 piece,
+					       bool more)
+{
+	struct {
+		__be16 payload_len;
+		__u8 nexthdr;
+	} __attribute__((packed)) changed = {
+		.payload_len = bpf_htons(sizeof(struct ipv6_fragment) + piece),
+		.nexthdr = IPPROTO_FRAGMENT,
+	};
+	struct ipv6_fragment fragment = {
+		.nexthdr = IPPROTO_UDP,
+		.offset = bpf_htons(done | (more ? 1 : 0)),
+		.id = bpf_htonl(f->id),
+	};
+
+	if (bpf_skb_store_bytes(f->skb, sizeof(struct ethhdr) + 4, &changed, sizeof(changed), 0))
+		return DROP_NO_MEMORY;
+	return bpf_skb_store_bytes(f->skb, sizeof(struct ethhdr) + sizeof(struct ipv6hdr),
+				   &fragment, sizeof(fragment), 0);
+}
+
+/* Bytes in front of a fragment's payload. */
+static __always_inline __u32 fragment_start(void)
+{
+	return sizeof(struct ethhdr) + network_header_len() +
+	       (config.tmeter.ipv6 ? sizeof(struct ipv6_fragment) : 0);
+}
+
 static __always_inline int write_fragment(struct fragments *f, __u32 done, __u32 piece, bool more)
 {
-	__u32 cpu = bpf_get_smp_processor_id();
-	__u8 *rest = bpf_map_lookup_elem(&scratch, &cpu);
+	__u8 *bytes = this_scratch();
+	int err;
 
-	if (!rest || !piece || piece > SCRATCH_SIZE)
+	if (!bytes || !piece || piece > SCRATCH_SIZE)
 		return DROP_NO_MEMORY;
 	piece = bounded(piece);
-	if (bpf_skb_change_tail(f->skb, FRAGMENT_START + piece, 0))
+	if (bpf_skb_change_tail(f->skb, fragment_start() + piece, 0) ||
+	    bpf_skb_store_bytes(f->skb, fragment_start(), bytes + (done % SCRATCH_SIZE), piece, 0))
 		return DROP_NO_MEMORY;
-	if (done && bpf_skb_store_bytes(f->skb, FRAGMENT_START,
-					rest + ((done - f->size) % SCRATCH_SIZE), piece, 0))
-		return DROP_NO_MEMORY;
-	f->ip.tot_len = bpf_htons(sizeof(f->ip) + piece);
-	f->ip.frag_off = bpf_htons(done / 8 | (more ? MORE_FRAGMENTS : 0));
-	f->ip.check = 0;
-	f->ip.check = ipv4_checksum(&f->ip);
-	return bpf_skb_store_bytes(f->skb, sizeof(struct ethhdr), &f->ip, sizeof(f->ip), 0)
-		       ? DROP_NO_MEMORY
-		       : SENT;
+	err = config.tmeter.ipv6 ? write_ipv6_fragment(f, done, piece, more)
+				 : write_ipv4_fragment(f, done, piece, more);
+	return err ? DROP_NO_MEMORY : SENT;
 }
 
 /* Returns 1 after the last one, which stays in the skb for its caller to send. */
@@ -197,28 +297,21 @@ static long send_fragment(__u32 i, struct fragments *f)
 }
 
 /*
- * Sends an outer packet that exceeds the path in IP fragments of equal size (RFC 791), all but the
- * last, which it leaves in `skb`. Equal, because the kernel refuses to trim a packet to less than
- * the mirrored frame's own headers.
+ * Sends an outer packet, whose payload lies in the scratch buffer, in IP fragments (RFC 791, RFC
+ * 8200 section 4.5), all but the last, which it leaves in `skb`. They are of equal size, because
+ * the kernel refuses to trim a packet to less than the mirrored frame's own headers.
  */
-static __noinline int send_fragments(struct __sk_buff *skb, __u32 ifindex, __u32 payload)
+static __noinline int send_fragments(struct __sk_buff *skb, __u32 ifindex, __u32 payload, __u32 id)
 {
-	__u32 room = (config.tmeter.path_mtu - sizeof(struct iphdr)) & ~7U;
-	struct fragments f = { .skb = skb, .ifindex = ifindex, .payload = payload };
-	__u32 cpu = bpf_get_smp_processor_id();
-	__u8 *rest = bpf_map_lookup_elem(&scratch, &cpu);
-	__u32 pieces, left;
+	__u32 headers = fragment_start() - sizeof(struct ethhdr);
+	__u32 room = (config.tmeter.path_mtu - headers) & ~7U;
+	struct fragments f = { .skb = skb, .ifindex = ifindex, .payload = payload, .id = id };
+	__u32 pieces;
 
-	if (!rest || !room || bpf_skb_load_bytes(skb, sizeof(struct ethhdr), &f.ip, sizeof(f.ip)))
-		return DROP_NO_MEMORY;
+	if (!room)
+		return DROP_OVERSIZE;
 	pieces = (payload + room - 1) / room;
 	f.size = ((payload + pieces - 1) / (pieces ? pieces : 1) + 7) & ~7U;
-	left = payload - f.size;
-	if (f.size >= payload || left > SCRATCH_SIZE)
-		return DROP_OVERSIZE;
-	left = bounded(left);
-	if (bpf_skb_load_bytes(skb, FRAGMENT_START + f.size, rest, left))
-		return DROP_NO_MEMORY;
 	skb->mark = MARK_PART;
 	f.verdict = DROP_OVERSIZE;
 	bpf_loop(MAX_FRAGMENTS, send_fragment, &f, 0);

@@ -12,8 +12,9 @@
 #define NAME_SIZE 32
 #define MAX_NICS 16
 #define MAX_SOURCES 64
+#define MAX_OWN_ADDRESSES 8
 #define MAX_VNI_RULES 65536
-#define MAX_SENDERS 4096
+#define MAX_SENDERS 8192
 #define NONE 0xffffffff
 
 /*
@@ -27,9 +28,10 @@ enum drop_reason {
 	DROP_OVERSIZE, /* larger than the path, and the file says `oversize: drop` */
 	DROP_OUTER_FRAGMENT, /* the mirror sent its packet in IP fragments */
 	DROP_NO_ROUTE, /* this host has no route to the t-meter */
-	DROP_NEIGHBOUR, /* the gateway or the t-meter on link does not answer ARP */
+	DROP_NEIGHBOUR, /* the gateway or the t-meter on link does not answer ARP or neighbour discovery */
 	DROP_EGRESS, /* handed to the egress NIC, which did not take it */
 	DROP_NO_MEMORY, /* the kernel had no memory for the outer headers */
+	DROP_UNSUPPORTED, /* the mirror's tunnel carries neither Ethernet nor IP */
 	NR_DROP_REASONS,
 };
 
@@ -47,6 +49,11 @@ enum verdict {
 enum source_type {
 	SOURCE_SPAN = 1,
 	SOURCE_VXLAN,
+	SOURCE_GENEVE,
+	SOURCE_GRE,
+	SOURCE_ERSPAN,
+	SOURCE_TZSP,
+	SOURCE_IPIP,
 };
 
 enum vni_rule {
@@ -67,22 +74,30 @@ struct source {
 	__u32 vni_rule; /* enum vni_rule */
 	__u32 vni; /* VNI_FIXED: the VNI; VNI_MAP: the default, or NONE for none */
 	__u32 strip_vlan;
+	__u32 rspan_vlan; /* VLAN id whose outermost tag is the mirror's own; 0: none */
 };
 
 struct nic {
 	__u32 ifindex;
 	__u32 span; /* slot of the span source that owns every frame, or NONE */
 	__u32 first; /* slot of the first source here: what is passed is counted there */
+	__u32 shared; /* the span's NIC is the host's too */
+	__u32 strict; /* IP versions, as bits, of which only own_addresses are the host's */
+	__u32 nr_addresses;
+	__u8 mac[8]; /* its own address, padded */
+	__be32 own_addresses[MAX_OWN_ADDRESSES][4];
 };
 
 struct tmeter {
 	char name[NAME_SIZE];
-	__be32 saddr;
-	__be32 daddr;
+	__be32 saddr[4]; /* IPv4 in the last word, as ::ffff:a.b.c.d */
+	__be32 daddr[4];
 	__be16 port;
 	__u16 path_mtu; /* bytes, outer IP header included */
 	__u32 oversize; /* enum oversize */
 	__u32 ifindex; /* egress NIC when the routing table cannot be asked */
+	__u32 ipv6;
+	__u32 udp_checksum; /* over IPv6; over IPv4 it is 0 (RFC 7348) */
 };
 
 struct config {
@@ -151,9 +166,10 @@ struct {
 struct sender_key {
 	__u32 prefixlen; /* bits of what follows */
 	__u32 ifindex;
-	__u16 type; /* enum source_type */
-	__be16 port;
-	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d */
+	__u8 protocol; /* IPPROTO_UDP, _GRE, _IPIP or _IPV6 */
+	__u8 version; /* of IP: a network of one family claims nothing of the other */
+	__be16 port; /* UDP; GRE: ETH_P_ERSPAN, or 0 for any other payload */
+	__be32 address[4]; /* IPv4 as ::ffff:a.b.c.d */
 };
 
 #define SENDER_BITS (8 * (sizeof(struct sender_key) - sizeof(__u32)))
