@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,13 +91,32 @@ def _netlink() -> Iterator[IPRoute]:
         yield netlink
 
 
+@contextmanager
+def _changing(options: Options) -> Iterator[IPRoute]:
+    """One command at a time changes this host; a failure is on record for the metrics."""
+    from collector.control.apply import alone, note_failure
+
+    with _netlink() as netlink, alone():
+        try:
+            yield netlink
+        except CollectorError:
+            note_failure(options.instance)
+            raise
+
+
 def _read(options: Options, netlink: IPRoute) -> tuple[ConfigFile, Host, tuple[str, ...]]:
     from collector.control.check import check as hold_against
     from collector.control.config import load_file
     from collector.control.host import read_host
+    from collector.control.names import resolve
+    from collector.datapath.tmeter import find_route
 
     file = load_file(options.file)
-    host = read_host(netlink, options.instance, file.config.t_meter_address)
+    host = read_host(netlink, options.instance, None)
+    running = host.state.settings
+    address = resolve(file.config, running.tmeter.address if running else None)
+    if address:
+        host = replace(host, route=find_route(netlink, address))
     return file, host, hold_against(file, host)
 
 
@@ -169,10 +188,10 @@ def apply(options: Options) -> None:
     """
     from collector.control.apply import apply as carry_out
 
-    with _netlink() as netlink:
-        file, _host, warnings = _read(options, netlink)
+    with _changing(options) as netlink:
+        file, host, warnings = _read(options, netlink)
         _warn(warnings)
-        done = carry_out(file.config, options.instance, netlink)
+        done = carry_out(file.config, options.instance, netlink, host.route)
     _warn(done.warnings)
     click.echo("\n".join(each.describe() for each in done.changes) or "nothing to change")
 
@@ -188,9 +207,10 @@ def remove(options: Options) -> None:
     """
     from collector.control.apply import apply as carry_out
     from collector.control.config import Config
+    from collector.datapath.tmeter import NO_ROUTE
 
-    with _netlink() as netlink:
-        done = carry_out(Config(), options.instance, netlink)
+    with _changing(options) as netlink:
+        done = carry_out(Config(), options.instance, netlink, NO_ROUTE)
     click.echo("\n".join(each.describe() for each in done.changes) or "there is nothing to remove")
 
 

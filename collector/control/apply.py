@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from pyroute2 import IPRoute
@@ -20,11 +23,15 @@ from collector.control.state import (
     write_notes,
 )  # fmt: skip
 from collector.control.transaction import EgressRefusedError, Transaction, explained
-from collector.datapath import tmeter
+from collector.datapath import attach, nic, program, tmeter
 from collector.datapath.attach import XdpRefusedError
+from collector.datapath.libbpf import Fd
 from collector.errors import HostError
 
-NEIGHBOUR_PATIENCE = 3.0  # seconds for ARP to be answered; without an answer apply goes on
+LOCK_PATIENCE = 10.0  # seconds
+NEIGHBOUR_PATIENCE = (
+    3.0  # seconds for ARP or neighbour discovery to be answered; without an answer apply goes on
+)
 
 
 @dataclass(frozen=True)
@@ -34,21 +41,43 @@ class Applied:
     warnings: tuple[str, ...] = ()
 
 
-def apply(config: Config, instance: str, netlink: IPRoute) -> Applied:
-    """HostError: the host refused, and what ran before runs on."""
+@contextmanager
+def alone(patience: float = LOCK_PATIENCE) -> Iterator[None]:
+    """HostError when another process goes on changing this host for longer than `patience` seconds."""
+    folder = os.open(program.BPFFS, os.O_RDONLY)
+    deadline = time.monotonic() + patience
     try:
-        return _apply(config, instance, netlink)
-    except HostError:
-        folder = instance_folder(instance)
-        with suppress(OSError):  # what went wrong first is what has to be said
-            if folder.exists():
-                write_notes(folder, replace(read_notes(folder), failed=True))
-        raise
+        while not _locked(folder):
+            if time.monotonic() > deadline:
+                raise HostError("another collector command is at work", "Wait for it to end, then try again.")
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(folder)
 
 
-def _apply(config: Config, instance: str, netlink: IPRoute) -> Applied:
+def _locked(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def note_failure(instance: str) -> None:
+    folder = instance_folder(instance)
+    with suppress(OSError):  # what went wrong first is what has to be said
+        if folder.exists():
+            write_notes(folder, replace(read_notes(folder), failed=True))
+
+
+def apply(config: Config, instance: str, netlink: IPRoute, route: tmeter.Route) -> Applied:
+    """`route`: to the t-meter, or NO_ROUTE. HostError: the host refused, and what ran before runs on."""
+    t_meter = None if route is tmeter.NO_ROUTE else route.address
+    _require_only_one(instance, read_host(netlink, instance, None).netns)
+    _forget_stale_refusals(instance, netlink)
     while True:
-        host = read_host(netlink, instance, config.t_meter_address)
+        host = read_host(netlink, instance, t_meter)
         wanted = plan(config, host)
         try:
             Transaction(wanted, host, config, instance, netlink).run()
@@ -57,8 +86,40 @@ def _apply(config: Config, instance: str, netlink: IPRoute) -> Applied:
         except XdpRefusedError as refusal:
             _remember(instance, host, refusal, "source")
         else:
-            after = read_host(netlink, instance, config.t_meter_address)
+            after = read_host(netlink, instance, t_meter)
             return Applied(wanted.changes, after, tuple(_warn(wanted, netlink)))
+
+
+def _require_only_one(instance: str, netns: int) -> None:
+    """Two would share the splitter, and take it from each other."""
+    others = instance_folder(instance).parent
+    for folder in others.iterdir() if others.exists() else ():
+        if folder.name != instance and read_notes(folder).netns == netns:
+            raise HostError(
+                f"instance {folder.name} runs in this network namespace already",
+                f"Remove it first: collector --instance {folder.name} remove",
+            )
+
+
+def _forget_stale_refusals(instance: str, netlink: IPRoute) -> None:
+    """A driver that has refused XDP is asked once more: the reason may be gone."""
+    notes = read_notes(instance_folder(instance))
+    here = {each.ifindex: each for each in nic.read_nics(netlink)}
+    bystander = program.load_bystander() if notes.refusals else None
+    kept = tuple(
+        each
+        for each in notes.refusals
+        if bystander and each.ifindex in here and _still_refuses(each, here[each.ifindex], bystander)
+    )
+    if kept != notes.refusals:
+        with explained("forget that XDP was refused"):
+            write_notes(instance_folder(instance), replace(notes, refusals=kept))
+
+
+def _still_refuses(refusal: Refusal, here: nic.Nic, bystander: Fd) -> bool:
+    if refusal.role == "egress":
+        return here.xdp_features is not None and not here.xdp_features & nic.XDP_NDO_XMIT
+    return bool(here.xdp_program) or attach.xdp_refusal(bystander, refusal.ifindex) is not None
 
 
 def _remember(instance: str, host: Host, refusal: XdpRefusedError, role: str) -> None:
@@ -79,6 +140,6 @@ def _warn(wanted: Plan, netlink: IPRoute) -> Iterator[str]:
     kept = any(isinstance(each, change.KeepNeighbour) for each in wanted.changes)
     if neighbour and kept and not tmeter.wait_for_neighbour(netlink, neighbour, NEIGHBOUR_PATIENCE):
         yield (
-            f"{neighbour.address} does not answer ARP: frames wait for it, and those that wait too long "
-            "are dropped (reason neighbour)"
+            f"{neighbour.address} does not answer {change.resolver(neighbour.address)}: frames wait for it, "
+            "and those that wait too long are dropped (reason neighbour)"
         )

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from collector.control.state import Place, Tuning
-from collector.datapath.program import Settings
+from collector.datapath.settings import Address, Settings
 from collector.datapath.tmeter import Neighbour
 
 _HOOKS = {"xdp-native": "XDP (native)", "xdp-generic": "XDP (generic)", "tc": "tc ingress"}
+
+
+def resolver(address: Address) -> str:
+    """What finds the MAC address that belongs to it."""
+    return "ARP" if address.version == 4 else "neighbour discovery"
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class KeepNeighbour:
     neighbour: Neighbour
 
     def describe(self) -> str:
-        return f"keep {self.neighbour.address} resolved (ARP), by the kernel itself"
+        address = self.neighbour.address
+        return f"keep {address} resolved ({resolver(address)}), by the kernel itself"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from collector.control.config import ConfigFile
@@ -12,10 +13,10 @@ from collector.control.host import Host
 from collector.control.models import ByMac, Source, SpanSource
 from collector.datapath import nic
 from collector.datapath.nic import Nic
-from collector.datapath.vxlan import ETHERNET_HEADER, OUTER_IP_OVERHEAD
+from collector.datapath.vxlan import ETHERNET_HEADER, OUTER_IP_OVERHEAD, OUTER_IPV6_OVERHEAD
 from collector.errors import HostError
 
-LEAST_PATH_MTU = 576  # bytes; every IPv4 host takes that much (RFC 791)
+LEAST_PATH_MTU = {4: 576, 6: 1280}  # bytes that every host takes (RFC 791, RFC 8200)
 
 Problem = tuple[Keys, str]
 
@@ -45,7 +46,8 @@ def _source_problems(file: ConfigFile, host: Host) -> Iterator[Problem]:
                 yield from _together(earlier, source, here, index)
         seen.append((source, here))
         if isinstance(source, SpanSource):
-            yield from _span_problems(here, host, keys)
+            yield from _stack_problems(here, host, keys)
+            yield from (_shared_problems(here, keys) if source.shared else _span_problems(here, host, keys))
 
 
 def _missing(source: Source, host: Host) -> str:
@@ -67,16 +69,38 @@ def _together(first: Source, second: Source, here: Nic, index: int) -> Iterator[
         )
 
 
+def _stack_problems(here: Nic, host: Host, keys: Keys) -> Iterator[Problem]:
+    """A span source takes every frame before a bridge, a bond or a VLAN device gets it."""
+    uppers = [each.name for each in host.nics if each.lower == here.ifindex]
+    master = host.nic(here.master)
+    if master:
+        uppers.append(master.name)
+    if uppers:
+        yield (
+            keys,
+            f"{', '.join(uppers)} stands on {here.name} and would get no frame any more; use another NIC",
+        )
+
+
 def _span_problems(here: Nic, host: Host, keys: Keys) -> Iterator[Problem]:
     """A span source takes every frame, the host's own too."""
     if here.addresses:
         words = (
             f"{here.name} has the address {here.addresses[0]}, by which this host would no longer be "
-            "reached; use a NIC without an address for a span source"
+            "reached; use a NIC without an address, or write shared: true"
         )
         yield keys, words
     elif host.route.ifindex == here.ifindex:
-        yield keys, f"{here.name} is also the way to the t-meter; use another NIC for a span source"
+        yield keys, f"{here.name} is also the way to the t-meter; use another NIC, or write shared: true"
+
+
+def _shared_problems(here: Nic, keys: Keys) -> Iterator[Problem]:
+    if not re.search("[1-9a-f]", here.mac):
+        words = (
+            f"{here.name} has no MAC address, by which frames for this host could be told from mirrored "
+            "ones; use another NIC, or remove shared: true"
+        )
+        yield keys, words
 
 
 def _t_meter_problems(file: ConfigFile, host: Host) -> Iterator[Problem]:
@@ -95,10 +119,17 @@ def _require_ready(file: ConfigFile, host: Host) -> None:
             f"the t-meter '{t_meter.name}' ({t_meter.address}) cannot be reached: {route.refusal}",
             "Give this host an address and a route to it, or correct the address.",
         )
-    if route.path_mtu < LEAST_PATH_MTU:
+    egress = host.nic(route.ifindex)
+    if egress and not egress.ethernet:
+        raise HostError(
+            f"the way to the t-meter is {egress.name}, a tunnel that carries no Ethernet",
+            "End the VPN on the router before this host, or use one that carries Ethernet.",
+        )
+    least = LEAST_PATH_MTU[route.address.version]
+    if route.path_mtu < least:
         raise HostError(
             f"the way to the t-meter takes packets of {route.path_mtu} bytes only",
-            f"It must take {LEAST_PATH_MTU} at least: look at the MTU of the NIC and of the route.",
+            f"It must take {least} at least: look at the MTU of the NIC and of the route.",
         )
     for ifindex, sources in source_nics(file.config, host).items():
         here = host.nic(ifindex)
@@ -106,8 +137,12 @@ def _require_ready(file: ConfigFile, host: Host) -> None:
             _require_free_xdp(here, host)
 
 
+def _has_strange_xdp(here: Nic, host: Host) -> bool:
+    return bool(here.xdp_program) and here.xdp_program not in host.state.own_programs
+
+
 def _require_free_xdp(here: Nic, host: Host) -> None:
-    if here.xdp_program and here.xdp_program not in host.state.own_programs:
+    if _has_strange_xdp(here, host):
         raise HostError(
             f"another program (id {here.xdp_program}) is attached to {here.name} at XDP",
             f"Detach it: ip link set dev {here.name} xdp off (or xdpgeneric off); or set hook: tc.",
@@ -125,14 +160,24 @@ def _warnings(file: ConfigFile, host: Host) -> Iterator[str]:
         if not here.up and not isinstance(sources[0], SpanSource):
             yield f"source {names}: {here.name} is down; nothing arrives there"
         if isinstance(sources[0], SpanSource):
+            yield from _sharing_warning(sources[0], host, here)
             yield from _oversize_warning(file, host, here, names)
             yield from _fixed_offloads(here, names)
-        if choose_hook(ifindex, sources, host).hook == "tc" and here.xdp_program:
+        if choose_hook(ifindex, sources, host).hook == "tc" and _has_strange_xdp(here, host):
             yield f"source {names}: another program is attached to {here.name} at XDP, and sees frames first"
 
 
+def _sharing_warning(source: SpanSource, host: Host, here: Nic) -> Iterator[str]:
+    if source.shared and not here.addresses and here.ifindex != host.route.ifindex:
+        yield (
+            f"source {source.name}: {here.name} has no address and is not the way to the t-meter: "
+            "nothing of this host's is there to share, so shared: true can go"
+        )
+
+
 def _oversize_warning(file: ConfigFile, host: Host, here: Nic, names: str) -> Iterator[str]:
-    largest = here.mtu + ETHERNET_HEADER + OUTER_IP_OVERHEAD
+    overhead = OUTER_IPV6_OVERHEAD if host.route.address.version == 6 else OUTER_IP_OVERHEAD
+    largest = here.mtu + ETHERNET_HEADER + overhead
     action = {"fragment": "go in IP fragments", "slice": "are cut", "drop": "are dropped"}
     if largest > host.route.path_mtu:
         yield (

@@ -17,35 +17,18 @@ from collector.control import document as words
 from collector.control.conflicts import find_conflicts
 from collector.control.document import Document, Place, show
 from collector.control.document import Path as Keys
-from collector.control.models import (
-    ByMac,
-    Config,
-    Hook,
-    Interface,
-    Metrics,
-    Source,
-    SpanSource,
-    TMeter,
-    Vlan,
-    VniMap,
-    VxlanSource,
-)
+from collector.control.models import MISPLACED, SOURCE_CLASSES, ByMac, Config, Metrics, TMeter
 from collector.control.values import ADVICE
 from collector.errors import InputError
 
 if TYPE_CHECKING:
     from yaml._yaml import Mark as FastMark
 
-__all__ = [
-    "ByMac", "Config", "ConfigFile", "Hook", "Interface", "Metrics", "Source", "SpanSource", "TMeter", "Vlan",
-    "VniMap", "VxlanSource", "digest", "load", "load_file", "parse", "schema",
-]  # fmt: skip
+__all__ = ["Config", "ConfigFile", "digest", "load", "load_file", "parse", "schema"]
 
 MOST_BYTES = 1 << 20
 MOST_NESTED = 20
-LATER_TYPES = ("geneve", "gre", "erspan", "tzsp", "ipip")
 
-_SOURCE_CLASSES: dict[str, type[BaseModel]] = {"span": SpanSource, "vxlan": VxlanSource}
 # libyaml where PyYAML was built with it; the pure one is the same, but slow.
 _LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -248,16 +231,23 @@ def _complain(document: Document, error: ErrorDetails) -> None:
         return document.complain((*path, "type"), _about_type(error["input"].get("type")))
     at_key = error["type"] in words.KEY_WORDS or path[-1:] == ("[key]",)
     path = path[:-1] if path[-1:] == ("[key]",) else path
-    said = words.explain(error, _known(document, path), ADVICE)
+    said = _about_misplaced(document, path) if error["type"] == "extra_forbidden" else ""
+    said = said or words.explain(error, _known(document, path), ADVICE)
     return document.complain(path, said, document.keys.get(path) if at_key else None)
 
 
+def _about_misplaced(document: Document, path: Keys) -> str:
+    match path:
+        case ("sources", int(index), str(key)) if key in MISPLACED:
+            source = cast(dict[str, str], document.items("sources")[index])
+            return f"{MISPLACED[key].format(source['type'])}; remove it"
+    return ""
+
+
 def _about_type(name: object) -> str:
-    known = list(_SOURCE_CLASSES)
+    known = list(SOURCE_CLASSES)
     if name is None:
         return f"is missing; {words.suggest('', known)}"
-    if name in LATER_TYPES:
-        return f"{show(name)} is not supported by this version; {words.suggest('', known)}"
     return f"{show(name)} is not known; {words.suggest(name, known)}"
 
 
@@ -269,7 +259,7 @@ def _known(document: Document, path: Keys) -> list[str]:
             model = ByMac
         case ("sources", int(index), _):
             source = cast(dict[str, str], document.items("sources")[index])
-            model = _SOURCE_CLASSES[source["type"]]
+            model = SOURCE_CLASSES[source["type"]]
         case ("t_meters", _, _):
             model = TMeter
         case ("metrics", _):

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from ipaddress import IPv4Network
 
 from pydantic import TypeAdapter
 
 from collector.control.document import Document
-from collector.control.models import ByMac, Source, SpanSource, VxlanSource
+from collector.control.models import (
+    AnySource,
+    ByMac,
+    ErspanSource,
+    GreSource,
+    IpipSource,
+    Source,
+    SpanSource,
+    TunnelSource,
+)
+from collector.control.values import Network
 
 MOST_INTERFACES = 16
 
-_SOURCE = TypeAdapter[SpanSource | VxlanSource](Source)
+_SOURCE = TypeAdapter[AnySource](Source)
 
 
 def find_conflicts(document: Document) -> None:
@@ -26,7 +35,7 @@ def find_conflicts(document: Document) -> None:
     _compare_claims(document, sources)
 
 
-def _sources(document: Document) -> Iterator[tuple[int, SpanSource | VxlanSource]]:
+def _sources(document: Document) -> Iterator[tuple[int, AnySource]]:
     wrong = {path[1] for _, path in document.problems if path[:1] == ("sources",) and len(path) > 1}
     for index, source in enumerate(document.items("sources")):
         if index not in wrong:
@@ -53,7 +62,7 @@ def _compare_names(document: Document, group: str) -> None:
         lines.setdefault(name, document.line(path))
 
 
-def _count_interfaces(document: Document, sources: list[tuple[int, SpanSource | VxlanSource]]) -> None:
+def _count_interfaces(document: Document, sources: list[tuple[int, AnySource]]) -> None:
     seen: set[str | ByMac] = set()
     for index, source in sources:
         seen.add(source.interface)
@@ -63,7 +72,7 @@ def _count_interfaces(document: Document, sources: list[tuple[int, SpanSource | 
             return
 
 
-def _compare_claims(document: Document, sources: list[tuple[int, SpanSource | VxlanSource]]) -> None:
+def _compare_claims(document: Document, sources: list[tuple[int, AnySource]]) -> None:
     for position, (index, second) in enumerate(sources):
         for earlier, first in sources[:position]:
             if found := clash(first, second):
@@ -72,24 +81,39 @@ def _compare_claims(document: Document, sources: list[tuple[int, SpanSource | Vx
                 break
 
 
-def clash(first: SpanSource | VxlanSource, second: SpanSource | VxlanSource) -> str | None:
+def clash(first: AnySource, second: AnySource) -> str | None:
     if first.interface != second.interface:
         return None
     if isinstance(first, SpanSource):
         return "takes everything that this interface receives; give each its own"
     if isinstance(second, SpanSource):
         return "uses this interface too, and a span source needs all of it; give each its own"
-    if first.port == second.port and _overlap(first.from_, second.from_):
-        return f"takes port {first.port} from the same senders; change 'port' or 'from'"
+    if _carrier(first) == _carrier(second) and _overlap(first.from_, second.from_):
+        return f"takes {_carrier(first)} from the same senders; change {_ways_out(first)}"
     return None
 
 
-def _overlap(first: tuple[IPv4Network, ...], second: tuple[IPv4Network, ...]) -> bool:
+def _carrier(source: TunnelSource) -> str:
+    """By what its packets are known among those of one sender."""
+    if isinstance(source, GreSource | ErspanSource | IpipSource):
+        return {"gre": "GRE", "erspan": "ERSPAN", "ipip": "IP in IP"}[source.type]
+    return f"port {source.port}"
+
+
+def _ways_out(source: TunnelSource) -> str:
+    return "'port' or 'from'" if hasattr(source, "port") else "'from'"
+
+
+def _overlap(first: tuple[Network, ...], second: tuple[Network, ...]) -> bool:
     if not first or not second:
         return True
     return any(a <= d and c <= b for a, b in _ranges(first) for c, d in _ranges(second))
 
 
 @cache
-def _ranges(networks: tuple[IPv4Network, ...]) -> list[tuple[int, int]]:
-    return [(int(network.network_address), int(network.broadcast_address)) for network in networks]
+def _ranges(networks: tuple[Network, ...]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """First and last address of each, IPv4 ones before IPv6 ones."""
+    return [
+        ((network.version, int(network.network_address)), (network.version, int(network.broadcast_address)))
+        for network in networks
+    ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from collector.control.host import Host
-from collector.control.models import ByMac, Config, Source
+from collector.control.models import ByMac, Config, Source, SpanSource
 from collector.datapath import nic
 from collector.datapath.attach import Hook
 from collector.datapath.nic import Nic
+
+_VLAN_PARSE = "rx-vlan-hw-parse"
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,10 @@ class Choice:
 
 
 def find_nic(interface: str | ByMac, host: Host) -> Nic | None:
-    wanted = interface.mac if isinstance(interface, ByMac) else interface
-    return next((each for each in host.nics if wanted in (each.name, each.mac)), None)
+    """By MAC address: not a port of a bridge or bond, which has the same one as the whole."""
+    if isinstance(interface, ByMac):
+        return next((each for each in host.nics if each.mac == interface.mac and not each.master), None)
+    return next((each for each in host.nics if each.name == interface), None)
 
 
 def source_nics(config: Config, host: Host) -> dict[int, list[Source]]:
@@ -38,16 +42,30 @@ def choose_hook(ifindex: int, sources: list[Source], host: Host) -> Choice:
     wish = sources[0].hook
     if wish == "tc":
         return Choice(Hook.TC, "the file says hook: tc")
-    why = refusal(ifindex, "source", host) or egress_refusal(ifindex, host)
+    here, span = host.nic(ifindex), isinstance(sources[0], SpanSource)
+    why = why_not_native(ifindex, host, span=span)
     if not why:
         return Choice(Hook.XDP_NATIVE)
-    here = host.nic(ifindex)
+    if hides_tags(ifindex, host) and span:
+        return Choice(Hook.TC, why)
+    # Generic XDP on a NIC that merges frames: the kernel warns of a bug of its own, and frames suffer.
     merging = here is not None and any(_is_fixed_on(here, name) for name in nic.MERGING)
     return Choice(Hook.XDP_GENERIC if wish == "xdp" and not merging else Hook.TC, why)
 
 
+def why_not_native(ifindex: int, host: Host, *, span: bool) -> str:
+    """`span`: the mirrored frames' own VLAN tags matter."""
+    if span and hides_tags(ifindex, host):
+        return f"the driver hides VLAN tags from XDP ({_VLAN_PARSE} is fixed on)"
+    return refusal(ifindex, "source", host) or egress_refusal(ifindex, host)
+
+
+def hides_tags(ifindex: int, host: Host) -> bool:
+    here = host.nic(ifindex)
+    return here is not None and _is_fixed_on(here, _VLAN_PARSE)
+
+
 def _is_fixed_on(here: Nic, name: str) -> bool:
-    """Generic XDP on a NIC that merges frames: the kernel warns of a bug of its own, and frames suffer."""
     feature = here.features.get(name)
     return feature is not None and feature.on and not feature.changeable
 

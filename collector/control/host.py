@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -15,11 +15,11 @@ from pyroute2 import IPRoute
 from collector.control.state import Notes, State, Tuning, instance_folder, read_notes, read_state
 from collector.datapath import nic, program, splitter, tmeter
 from collector.datapath.nic import Nic
+from collector.datapath.settings import Address
 from collector.errors import HostError
 
 LOOPBACK = 1
 OLDEST_KERNEL = (6, 1)
-FORWARDING = Tuning(LOOPBACK, "sysctl", "ipv4.forwarding")
 _PROC = Path("/proc/sys/net")
 
 
@@ -28,6 +28,7 @@ class Host:
     netns: int
     nics: tuple[Nic, ...]
     route: tmeter.Route  # to the configured t-meter
+    default_routes: frozenset[int]  # IP versions
     tunings: Mapping[Tuning, str]
     splitter: splitter.Splitter | None
     build: str  # of the program that this package brings
@@ -59,7 +60,7 @@ def require_host() -> None:
         raise HostError(f"the eBPF program {program.OBJECT} is missing", "build it: make setup")
 
 
-def read_host(netlink: IPRoute, instance: str, t_meter: IPv4Address | None) -> Host:
+def read_host(netlink: IPRoute, instance: str, t_meter: Address | None) -> Host:
     folder = instance_folder(instance)
     notes = read_notes(folder)
     nics = nic.read_nics(netlink)
@@ -72,6 +73,7 @@ def read_host(netlink: IPRoute, instance: str, t_meter: IPv4Address | None) -> H
         netns=netns,
         nics=tuple(each for each in nics if each.ifindex not in ours),
         route=tmeter.find_route(netlink, t_meter) if t_meter else tmeter.NO_ROUTE,
+        default_routes=tmeter.default_routes(netlink),
         tunings=tunings,
         splitter=pair,
         build=program.build(),
@@ -83,12 +85,13 @@ def read_host(netlink: IPRoute, instance: str, t_meter: IPv4Address | None) -> H
     )
 
 
-_SYSCTLS = ("ipv4.arp_evict_nocarrier", "ipv6.disable_ipv6")
+_OF_LOOPBACK = ("ipv4.forwarding", "ipv6.forwarding")
+_OF_NICS = ("ipv4.arp_evict_nocarrier", "ipv6.ndisc_evict_nocarrier", "ipv6.disable_ipv6")
 
 
 def _read_tunings(nics: tuple[Nic, ...]) -> dict[Tuning, str]:
     """Every setting that a plan might want to change, for every NIC, as it is now."""
-    found = {FORWARDING: _sysctl("lo", "ipv4.forwarding").read_text().strip()}
+    found = dict(_read_sysctls(LOOPBACK, "lo", _OF_LOOPBACK))
     for each in nics:
         found[Tuning(each.ifindex, "flag", "up")] = _on(each.up)
         found[Tuning(each.ifindex, "flag", "promiscuous")] = _on(each.promiscuous)
@@ -96,16 +99,24 @@ def _read_tunings(nics: tuple[Nic, ...]) -> dict[Tuning, str]:
             feature = each.features.get(name)
             if feature and (feature.changeable or feature.on):
                 found[Tuning(each.ifindex, "feature", name)] = _on(feature.on)
-        for name in _SYSCTLS:
-            file = _sysctl(each.name, name)
-            if file.exists():
-                found[Tuning(each.ifindex, "sysctl", name)] = file.read_text().strip()
+        found.update(_read_sysctls(each.ifindex, each.name, _OF_NICS))
     return found
+
+
+def _read_sysctls(ifindex: int, interface: str, names: tuple[str, ...]) -> Iterator[tuple[Tuning, str]]:
+    """Those that this kernel has: without IPv6, half of them are not there."""
+    for name in names:
+        file = _sysctl(interface, name)
+        if file.exists():
+            yield Tuning(ifindex, "sysctl", name), file.read_text().strip()
 
 
 def tune(netlink: IPRoute, name: str, tuning: Tuning, value: str) -> None:
     """`name`: the interface's."""
-    if tuning.kind == "sysctl":
+    if tuning.kind == "sysctl" and tuning.name == "ipv6.forwarding":
+        with _learnt_routes_kept():
+            _sysctl(name, tuning.name).write_text(value)
+    elif tuning.kind == "sysctl":
         _sysctl(name, tuning.name).write_text(value)
     elif tuning.kind == "feature":
         nic.set_feature(name, tuning.name, value == "on")
@@ -113,6 +124,20 @@ def tune(netlink: IPRoute, name: str, tuning: Tuning, value: str) -> None:
         nic.set_up(netlink, tuning.ifindex, value == "on")
     else:
         nic.set_promiscuous(netlink, tuning.ifindex, value == "on")
+
+
+@contextmanager
+def _learnt_routes_kept() -> Iterator[None]:
+    """With any interface's IPv6 forwarding the kernel forgets default routes that it learnt from routers
+    (rt6_purge_dflt_routers), but for NICs where accept_ra is 2."""
+    files = [file for file in (_PROC / "ipv6" / "conf").glob("*/accept_ra") if file.read_text() == "1\n"]
+    try:
+        for file in files:
+            file.write_text("2")
+        yield
+    finally:
+        for file in files:
+            file.write_text("1")
 
 
 def _on(value: bool) -> str:

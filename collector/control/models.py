@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from collector.control.document import show
 from collector.control.values import (
+    Address,
+    Flag,
     InterfaceName,
     Listen,
     Mac,
@@ -16,11 +17,11 @@ from collector.control.values import (
     Port,
     Probe,
     Sender,
-    Shared,
     TMeterAddress,
+    VlanId,
     Vni,
     endpoint,
-)
+)  # fmt: skip
 
 MOST_VNIS = 1024
 
@@ -89,32 +90,105 @@ class _Source(_Model):
     vlan: Vlan = Field("keep", description="keep or strip the VLAN tags of the mirrored frame")
 
 
+def _given(value: object) -> object:
+    if value is None:
+        raise ValueError("has no value")
+    return value
+
+
+def _sent_with(packets: str) -> BeforeValidator:
+    """For packets that bring no VNI of their own, so that none can be kept or mapped."""
+
+    def refuse(value: object) -> object:
+        if value == "keep" or isinstance(value, dict):
+            raise ValueError(f"{show(value)} cannot be: {packets} have no VNI; write a number, such as 12")
+        return value
+
+    return BeforeValidator(refuse)
+
+
+_SENT_WITH = "the VNI that its frames are sent with"
+
+
 class SpanSource(_Source):
     type: Literal["span"] = Field(description="everything this NIC receives is a mirrored frame")
-    vni: Vni = Field(12, description="the VNI that its frames are sent with")
-    shared: Shared = Field(False, description="whether the NIC also carries this host's own traffic")
+    vni: Annotated[Vni, _sent_with("frames of a mirror port")] = Field(12, description=_SENT_WITH)
+    shared: Flag = Field(False, description="whether the NIC also carries this host's own traffic")
+    rspan_vlan: Annotated[VlanId | None, BeforeValidator(_given)] = Field(
+        None, description="the RSPAN VLAN: its tag, outermost, is taken off"
+    )
 
 
-class VxlanSource(_Source):
-    type: Literal["vxlan"] = Field(description="mirrored frames come wrapped in VXLAN")
-    port: Port = Field(4789, description="the UDP port that they come to")
+class _Tunnel(_Source):
     from_: tuple[Sender, ...] = Field(
         (), validation_alias="from", serialization_alias="from", max_length=64,
         description="the networks that senders may be in; none given means any",
     )  # fmt: skip
+
+
+class _Numbered(_Tunnel):
     vni: VniChoice = Field("keep", description="keep the sender's VNI, or a number, or a map")
 
 
-Source = Annotated[SpanSource | VxlanSource, Field(discriminator="type")]
+class VxlanSource(_Numbered):
+    type: Literal["vxlan"] = Field(description="mirrored frames come wrapped in VXLAN")
+    port: Port = Field(4789, description="the UDP port that they come to")
+
+
+class GeneveSource(_Numbered):
+    type: Literal["geneve"] = Field(description="mirrored frames come wrapped in GENEVE, as from AWS GWLB")
+    port: Port = Field(6081, description="the UDP port that they come to")
+
+
+class ErspanSource(_Numbered):
+    type: Literal["erspan"] = Field(description="mirrored frames come by ERSPAN, type I, II or III")
+
+
+class GreSource(_Tunnel):
+    type: Literal["gre"] = Field(description="mirrored frames or IP packets come wrapped in GRE")
+    vni: Annotated[Vni, _sent_with("GRE packets")] = Field(12, description=_SENT_WITH)
+
+
+class TzspSource(_Tunnel):
+    type: Literal["tzsp"] = Field(description="mirrored frames come by TZSP, as from MikroTik")
+    port: Port = Field(37008, description="the UDP port that they come to")
+    vni: Annotated[Vni, _sent_with("TZSP packets")] = Field(12, description=_SENT_WITH)
+
+
+class IpipSource(_Tunnel):
+    type: Literal["ipip"] = Field(description="mirrored IP packets come wrapped in IP")
+    vni: Annotated[Vni, _sent_with("IP-in-IP packets")] = Field(12, description=_SENT_WITH)
+
+
+TunnelSource = VxlanSource | GeneveSource | ErspanSource | GreSource | TzspSource | IpipSource
+AnySource = SpanSource | TunnelSource
+Source = Annotated[AnySource, Field(discriminator="type")]
+SOURCE_CLASSES: dict[str, type[BaseModel]] = {
+    "span": SpanSource,
+    "vxlan": VxlanSource,
+    "geneve": GeneveSource,
+    "erspan": ErspanSource,
+    "gre": GreSource,
+    "tzsp": TzspSource,
+    "ipip": IpipSource,
+}
+# Keys that only some types of source have, and why not this one.
+MISPLACED = {
+    "from": "a source of type {} takes every frame, whoever sent it",
+    "port": "a source of type {} has no port",
+    "rspan_vlan": "a source of type {} has no RSPAN tag",
+    "shared": "the NIC of a source of type {} is this host's too in any case",
+}
 
 
 class TMeter(_Model):
     name: Name = Field(description="your word for it, in status and in metrics")
-    address: TMeterAddress = Field(description="its IPv4 address")
+    address: TMeterAddress = Field(description="its IPv4 or IPv6 address, or its host name")
     port: Port = Field(4789, description="the UDP port that it listens on")
     oversize: Literal["fragment", "slice", "drop"] = Field(
         "fragment", description="what happens to a frame whose outer packet exceeds the path"
     )
+    udp_checksum: Flag = Field(True, description="over IPv6, whether outer packets have a UDP checksum")
     probe: Probe = Field("icmp", description="how its health is tested: icmp, tcp:PORT or none")
 
 
@@ -147,5 +221,6 @@ class Config(_Model):
     metrics: Metrics = Field(Metrics(), description="where Prometheus reads")
 
     @property
-    def t_meter_address(self) -> IPv4Address | None:
+    def t_meter_address(self) -> Address | str | None:
+        """An address, or a host name that is still to be resolved."""
         return self.t_meters[0].address if self.t_meters else None

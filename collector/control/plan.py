@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_interface
+from typing import Any
 
 from collector.control.changes import (
     Attach,
@@ -25,14 +26,15 @@ from collector.control.changes import (
 )  # fmt: skip
 from collector.control.config import digest
 from collector.control.hooks import choose_hook, refusal, source_nics
-from collector.control.host import FORWARDING, Host
-from collector.control.models import Config, Source, SpanSource, VniMap, VxlanSource
+from collector.control.host import LOOPBACK, Host
+from collector.control.models import Config, Source, SpanSource, VniMap
 from collector.control.state import AT_SPLITTER, Place, State, Tuning
-from collector.datapath import nic, program
+from collector.datapath import nic, settings
 from collector.datapath.attach import BYSTANDER, FORWARD_TC, FORWARD_XDP, Hook
+from collector.datapath.nic import Nic
 from collector.datapath.tmeter import Neighbour
 
-ANY_SENDER = (IPv4Network("0.0.0.0/0"),)
+ANY_SENDER = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 _LATE = ("promiscuous", "up")  # once the program is attached, so that the host sees no mirrored frame
 
 
@@ -79,22 +81,25 @@ def wanted_state(config: Config, host: Host) -> State:
     )
 
 
-def _settings(config: Config, host: Host, by_nic: Mapping[int, list[Source]]) -> program.Settings:
+def _settings(config: Config, host: Host, by_nic: Mapping[int, list[Source]]) -> settings.Settings:
     route, t_meter = host.route, config.t_meters[0]
     slots = _slots(config, host.state)
     sources = [
-        _source(source, slots[source.name], ifindex) for ifindex, here in by_nic.items() for source in here
+        _source(source, slots[source.name], ifindex, host)
+        for ifindex, here in by_nic.items()
+        for source in here
     ]
-    return program.Settings(
+    return settings.Settings(
         netns=host.netns,
-        tmeter=program.TMeter(
+        tmeter=settings.TMeter(
             name=t_meter.name,
             source=route.source,
-            address=t_meter.address,
+            address=route.address,
             port=t_meter.port,
             path_mtu=route.path_mtu,
-            oversize=program.Oversize[t_meter.oversize.upper()],
+            oversize=settings.Oversize[t_meter.oversize.upper()],
             ifindex=route.ifindex,
+            udp_checksum=route.address.version == 6 and t_meter.udp_checksum,
         ),
         sources=tuple(sorted(sources, key=lambda source: source.slot)),
     )
@@ -105,44 +110,66 @@ def _slots(config: Config, state: State) -> dict[str, int]:
     held = {source.name: source.slot for source in state.settings.sources} if state.settings else {}
     names = [source.name for source in config.sources]
     kept = {name: held[name] for name in names if name in held}
-    unused = [slot for slot in range(program.MAX_SOURCES) if slot not in held.values()]
+    unused = [slot for slot in range(settings.MAX_SOURCES) if slot not in held.values()]
     free = iter(unused + sorted(set(held.values()) - set(kept.values())))
     return {name: kept[name] if name in kept else next(free) for name in names}
 
 
-def _source(source: Source, slot: int, ifindex: int) -> program.Source:
-    strip = source.vlan == "strip"
+def _source(source: Source, slot: int, ifindex: int, host: Host) -> settings.Source:
+    strip, kind = source.vlan == "strip", settings.SourceType[source.type.upper()]
     if isinstance(source, SpanSource):
-        return program.Source(
-            slot, source.name, program.SourceType.SPAN, ifindex, vni=source.vni, strip_vlan=strip
-        )
-    rule, vni, entries = _vni(source)
-    return program.Source(
-        slot, source.name, program.SourceType.VXLAN, ifindex, rule, vni, entries, strip,
-        source.port, tuple(sorted(source.from_ or ANY_SENDER)),
+        here = host.nic(ifindex)
+        return settings.Source(
+            slot, source.name, kind, ifindex, vni=source.vni, strip_vlan=strip,
+            rspan_vlan=source.rspan_vlan or 0, **(_sharing(here, host) if here and source.shared else {}),
+        )  # fmt: skip
+    rule, vni, entries = _vni(source.vni)
+    return settings.Source(
+        slot, source.name, kind, ifindex, rule, vni, entries, strip,
+        port=getattr(source, "port", 0), senders=settings.in_order(set(source.from_ or ANY_SENDER)),
     )  # fmt: skip
 
 
-def _vni(source: VxlanSource) -> tuple[program.VniRule, int | None, tuple[tuple[int, int], ...]]:
-    if isinstance(source.vni, VniMap):
-        return program.VniRule.MAP, source.vni.default, source.vni.entries
-    if isinstance(source.vni, int):
-        return program.VniRule.FIXED, source.vni, ()
-    return program.VniRule.KEEP, None, ()
+def _sharing(here: Nic, host: Host) -> dict[str, Any]:
+    """Without a default route the routing table cannot tell the host's addresses from others.
+
+    A host that has no address yet is left to the table all the same: DHCP may be about to give it one.
+    """
+    own = [ip_interface(address).ip for address in here.addresses]
+    have = {address.version for address in own}
+    strict = tuple(sorted(have - host.default_routes))
+    listed = [address for address in own if address.version in strict]
+    return {"shared_mac": here.mac, "strict": strict, "own": tuple(listed[: settings.MAX_OWN_ADDRESSES])}
+
+
+def _vni(choice: str | int | VniMap) -> tuple[settings.VniRule, int | None, tuple[tuple[int, int], ...]]:
+    if isinstance(choice, VniMap):
+        return settings.VniRule.MAP, choice.default, choice.entries
+    if isinstance(choice, int):
+        return settings.VniRule.FIXED, choice, ()
+    return settings.VniRule.KEEP, None, ()
 
 
 def _tunings(
     by_nic: Mapping[int, list[Source]], programs: Mapping[Place, str], host: Host
 ) -> dict[Tuning, str]:
     """Only what this host has and lets be changed."""
-    wanted = {FORWARDING: "1", Tuning(host.route.ifindex, "sysctl", "ipv4.arp_evict_nocarrier"): "0"}
+    family, survive = ("ipv6", "ndisc") if host.route.address.version == 6 else ("ipv4", "arp")
+    wanted = {
+        Tuning(LOOPBACK, "sysctl", f"{family}.forwarding"): "1",
+        Tuning(host.route.ifindex, "sysctl", f"{family}.{survive}_evict_nocarrier"): "0",
+    }
+    # The box's own addresses are asked for by both families on a NIC that it shares.
+    if any(isinstance(each, SpanSource) and each.shared for here in by_nic.values() for each in here):
+        wanted |= {Tuning(LOOPBACK, "sysctl", f"{each}.forwarding"): "1" for each in ("ipv4", "ipv6")}
     for place in programs:
         if place.hook.is_xdp:
             wanted |= {Tuning(place.ifindex, "feature", name): "off" for name in nic.MERGING}
     for ifindex, sources in by_nic.items():
         if isinstance(sources[0], SpanSource):
             wanted |= {Tuning(ifindex, "feature", name): "off" for name in nic.ALTERING}
-            wanted[Tuning(ifindex, "sysctl", "ipv6.disable_ipv6")] = "1"
+            if not sources[0].shared:
+                wanted[Tuning(ifindex, "sysctl", "ipv6.disable_ipv6")] = "1"
             wanted |= {Tuning(ifindex, "flag", name): "on" for name in _LATE}
     return {tuning: value for tuning, value in wanted.items() if _changeable(tuning, host)}
 
@@ -232,7 +259,7 @@ def _tune(tunings: Mapping[Tuning, str], host: Host) -> Iterator[Change]:
 
 def interface_name(host: Host, ifindex: int) -> str:
     here = host.nic(ifindex)
-    return here.name if here else "lo" if ifindex == 1 else f"interface {ifindex}"
+    return here.name if here else "lo" if ifindex == LOOPBACK else f"interface {ifindex}"
 
 
 def host_name(host: Host, place: Place) -> str:

@@ -12,11 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from collector.control.hooks import refusal
+from collector.control.hooks import refusal, why_not_native
 from collector.control.host import Host, read_host
-from collector.control.status import SourceStatus, Status, attached_hook, read_status
+from collector.control.status import SourceStatus, Status, TMeterStatus, attached_hook, read_status
 from collector.datapath.attach import Hook
 from collector.datapath.nic import Nic
+from collector.datapath.settings import SourceType
 
 NARROW = 80
 
@@ -81,9 +82,14 @@ def print_status(report: Report) -> None:
     for t_meter in status.t_meters:
         console.print()
         state = "[green]up[/]" if t_meter.up else f"[red]down[/]: {escape(t_meter.why)}"
-        console.print(f"t-meter [bold]{t_meter.name}[/]  {t_meter.address}:{t_meter.port}  {state}")
+        console.print(f"t-meter [bold]{t_meter.name}[/]  {_endpoint(t_meter)}  {state}")
         console.print(f"  sent      {t_meter.frames:>15,} frames  {_size(t_meter.bytes)}")
         console.print(f"  path MTU  {t_meter.path_mtu:>15,} bytes")
+
+
+def _endpoint(t_meter: TMeterStatus) -> str:
+    address = f"[{t_meter.address}]" if ":" in t_meter.address else t_meter.address
+    return escape(f"{address}:{t_meter.port}")
 
 
 def _print_source(console: Console, source: SourceStatus, rate: Rate | None) -> None:
@@ -140,7 +146,7 @@ def read_interfaces(instance: str, netlink: IPRoute) -> list[Interface]:
 
 
 def _interface(nic: Nic, host: Host) -> Interface:
-    attached = attached_hook(nic.ifindex, host)
+    attached = attached_hook(nic.ifindex, host, bystander=True)
     why = "" if attached is Hook.XDP_NATIVE else _why(nic, host)
     best = attached or (Hook.TC if why else Hook.XDP_NATIVE)
     if not attached and not why:
@@ -151,9 +157,11 @@ def _interface(nic: Nic, host: Host) -> Interface:
 
 
 def _why(nic: Nic, host: Host) -> str:
-    if attached_hook(nic.ifindex, host) is None and nic.xdp_program:
+    if nic.xdp_program and nic.xdp_program not in host.state.own_programs:
         return f"another program (id {nic.xdp_program}) is attached at XDP"
-    return refusal(nic.ifindex, "source", host) or refusal(nic.ifindex, "egress", host)
+    sources = host.state.settings.sources if host.state.settings else ()
+    span = any(each.ifindex == nic.ifindex and each.type is SourceType.SPAN for each in sources)
+    return why_not_native(nic.ifindex, host, span=span) or refusal(nic.ifindex, "egress", host)
 
 
 def print_interfaces(interfaces: list[Interface]) -> None:

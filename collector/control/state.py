@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
+from dataclasses import astuple, dataclass, field, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pyroute2 import IPRoute
 from collector.datapath import attach, libbpf, maps, program
 from collector.datapath.attach import Hook
 from collector.datapath.nic import Nic
+from collector.datapath.settings import Settings
 from collector.datapath.splitter import Splitter
 from collector.datapath.tmeter import Neighbour
 from collector.errors import HostError
@@ -49,7 +50,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class State:
-    settings: program.Settings | None = None  # the splitter's ifindexes left out
+    settings: Settings | None = None  # the splitter's ifindexes left out
     programs: Mapping[Place, str] = field(default_factory=dict)
     tunings: Mapping[Tuning, str] = field(default_factory=dict)
     neighbour: Neighbour | None = None
@@ -66,13 +67,14 @@ class State:
 class Notes:
     """What cannot be read back from the kernel, kept in a pinned map beside the program.
 
-    `origins`: what the tunings were before us, for `remove`.
+    `origins`: what the tunings were before us, for `remove`; `tuned`: what they are to be now.
     """
 
     netns: int = 0
     digest: str = ""
     build: str = ""
     origins: Mapping[Tuning, str] = field(default_factory=dict)
+    tuned: Mapping[Tuning, str] = field(default_factory=dict)
     refusals: tuple[Refusal, ...] = ()
     neighbour: Neighbour | None = None
     failed: bool = False  # the last apply
@@ -92,11 +94,16 @@ def read_notes(folder: Path) -> Notes:
         netns=raw.get("netns", 0),
         digest=raw.get("digest", ""),
         build=raw.get("build", ""),
-        origins={Tuning(*key): value for key, value in raw.get("origins", [])},
+        origins=_tunings(raw.get("origins", [])),
+        tuned=_tunings(raw.get("tuned", [])),
         refusals=tuple(Refusal(*each) for each in raw.get("refusals", [])),
-        neighbour=Neighbour(neighbour[0], IPv4Address(neighbour[1])) if neighbour else None,
+        neighbour=Neighbour(neighbour[0], ip_address(neighbour[1])) if neighbour else None,
         failed=raw.get("failed", False),
     )
+
+
+def _tunings(raw: list[Any]) -> dict[Tuning, str]:
+    return {Tuning(*key): value for key, value in raw}
 
 
 def write_notes(folder: Path, notes: Notes) -> None:
@@ -105,7 +112,8 @@ def write_notes(folder: Path, notes: Notes) -> None:
         "netns": notes.netns,
         "digest": notes.digest,
         "build": notes.build,
-        "origins": [[[key.ifindex, key.kind, key.name], value] for key, value in notes.origins.items()],
+        "origins": [[astuple(key), value] for key, value in notes.origins.items()],
+        "tuned": [[astuple(key), value] for key, value in notes.tuned.items()],
         "refusals": [[each.ifindex, each.role, each.mtu, each.words] for each in notes.refusals],
         "neighbour": [neighbour.ifindex, str(neighbour.address)] if neighbour else None,
         "failed": notes.failed,
@@ -133,7 +141,8 @@ def read_state(
     if notes.netns not in (0, netns):
         raise HostError(
             f"instance {folder.name} runs in another network namespace",
-            "choose another name with --instance, or enter that namespace first",
+            "Choose another name with --instance, or enter that namespace first. If it is gone, remove "
+            f"what is left: rm -r {folder}",
         )
     attached = attach.find(folder, netlink)
     settings = _common_settings(attached)
@@ -165,7 +174,7 @@ def _place(attached: attach.Attached, nics: tuple[Nic, ...], splitter: Splitter 
     return Place(attached.ifindex, Hook(mode or Hook.XDP_NATIVE))
 
 
-def _common_settings(attached: list[attach.Attached]) -> program.Settings | None:
+def _common_settings(attached: list[attach.Attached]) -> Settings | None:
     """None where programs of two generations are attached, as after an apply that was killed."""
     forwarding = [each for each in attached if each.info.name != attach.BYSTANDER]
     shared = [set(each.info.map_ids) for each in forwarding]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial, singledispatchmethod
@@ -41,13 +41,24 @@ class Transaction:
         self.config = config
         self.instance = instance
         self.netlink = netlink
+        self.t_meter = None if host.route is tmeter.NO_ROUTE else host.route.address
         self.folder = instance_folder(instance)
         self.splitter = host.splitter
         self.object: libbpf.Object | None = None
         self.refusals: list[Refusal] = []
         self.undo = ExitStack()
+        self.left: list[str] = []  # what could not be undone
 
     def run(self) -> None:
+        try:
+            self._run()
+        except HostError as error:
+            if not self.left:
+                raise
+            raise HostError(error.what, f"Not everything is as before: {'; '.join(self.left)}") from error
+        self._finish()
+
+    def _run(self) -> None:
         with self.undo:
             if self.plan.changes:
                 with explained("record what was there before"):
@@ -62,7 +73,16 @@ class Transaction:
             if self.plan.changes:
                 self._verify()
             self.undo.pop_all()
-        self._finish()
+
+    def _undo_by(self, step: Callable[..., object], *arguments: object, **named: object) -> None:
+        self.undo.callback(self._undo, step, *arguments, **named)
+
+    def _undo(self, step: Callable[..., object], *arguments: object, **named: object) -> None:
+        """What cannot be undone is said, and does not keep the rest from being undone."""
+        try:
+            step(*arguments, **named)
+        except (HostError, BpfError, NetlinkError, OSError) as error:
+            self.left.append(str(error))
 
     def _finish(self) -> None:
         """What cannot be undone comes last, when all else is known to be right."""
@@ -77,14 +97,14 @@ class Transaction:
     def _prepare(self) -> None:
         """The origins are on record before anything is changed, so that `remove` knows them always."""
         if not self.folder.exists():
-            self.undo.callback(_remove_folder, self.folder)
+            self._undo_by(_remove_folder, self.folder)
             self.folder.mkdir(parents=True)
         for unfinished in self.folder.glob(f"*{libbpf.UNFINISHED}"):  # of an apply that was killed
             unfinished.unlink()
         notes, tunings = self.host.notes, self.plan.wanted.tunings
         fresh = {key: self.host.tunings[key] for key in tunings if key not in notes.origins}
         if self.folder.joinpath("notes").exists():
-            self.undo.callback(write_notes, self.folder, notes)
+            self._undo_by(write_notes, self.folder, notes)
         write_notes(
             self.folder,
             replace(
@@ -102,17 +122,17 @@ class Transaction:
     @_carry_out.register
     def _tune(self, each: change.Tune) -> None:
         if self.host.nic(each.tuning.ifindex) or each.interface == "lo":
-            self.undo.callback(tune, self.netlink, each.interface, each.tuning, each.old)
+            self._undo_by(tune, self.netlink, each.interface, each.tuning, each.old)
             tune(self.netlink, each.interface, each.tuning, each.new)
 
     @_carry_out.register
     def _keep_neighbour(self, each: change.KeepNeighbour) -> None:
-        self.undo.callback(tmeter.forget_neighbour, self.netlink, each.neighbour)
+        self._undo_by(tmeter.forget_neighbour, self.netlink, each.neighbour)
         tmeter.keep_neighbour(self.netlink, each.neighbour)
 
     @_carry_out.register
     def _forget_neighbour(self, each: change.ForgetNeighbour) -> None:
-        self.undo.callback(tmeter.keep_neighbour, self.netlink, each.neighbour)
+        self._undo_by(tmeter.keep_neighbour, self.netlink, each.neighbour)
         tmeter.forget_neighbour(self.netlink, each.neighbour)
 
     @_carry_out.register
@@ -124,7 +144,7 @@ class Transaction:
         if self.splitter:
             splitter.start(self.netlink, self.splitter)
             return
-        self.undo.callback(splitter.remove, self.netlink)
+        self._undo_by(splitter.remove, self.netlink)
         self.splitter = splitter.create(self.netlink)
 
     @_carry_out.register
@@ -132,7 +152,7 @@ class Transaction:
         self.object = program.load(replace(each.settings, splitter=self._pair), self.folder)
         for name in program.KEPT_MAPS:
             if not (self.folder / name).exists():
-                self.undo.callback((self.folder / name).unlink, missing_ok=True)
+                self._undo_by((self.folder / name).unlink, missing_ok=True)
                 libbpf.pin(self.object.map(name), self.folder / name)
         former = {(source.slot, source.name) for source in each.former.sources} if each.former else set()
         for source in each.settings.sources:
@@ -152,7 +172,7 @@ class Transaction:
         for name in program.LOSS_PROGRAMS:
             path = self.folder / name
             former = libbpf.pinned(path)
-            self.undo.callback(
+            self._undo_by(
                 partial(libbpf.pin, former, path) if former else partial(path.unlink, missing_ok=True)
             )
         attach.watch_losses(self._loaded, self.folder)
@@ -161,14 +181,14 @@ class Transaction:
     def _attach(self, each: change.Attach) -> None:
         where = (self._ifindex(each.place), each.place.hook, self.folder, self.netlink)
         attach.attach(self._loaded.program(each.program), *where)
-        self.undo.callback(attach.detach, *where)
+        self._undo_by(attach.detach, *where)
         self._after_attaching(each.place)
 
     @_carry_out.register
     def _replace(self, each: change.Replace) -> None:
         where = (self._ifindex(each.place), each.place.hook, self.folder, self.netlink)
         former = attach.replace(self._loaded.program(each.program), *where)
-        self.undo.callback(attach.replace, former, *where)
+        self._undo_by(attach.replace, former, *where)
         self._after_attaching(each.place)
 
     @_carry_out.register
@@ -176,7 +196,7 @@ class Transaction:
         where = (self._ifindex(each.place), each.place.hook, self.folder, self.netlink)
         former = attach.attached_program(*where[:3])
         if former:
-            self.undo.callback(_restore, former, *where)
+            self._undo_by(_restore, former, *where)
         attach.detach(*where)
 
     def _after_attaching(self, place: Place) -> None:
@@ -203,7 +223,7 @@ class Transaction:
         return self.splitter
 
     def _verify(self) -> None:
-        host = read_host(self.netlink, self.instance, self.config.t_meter_address)
+        host = read_host(self.netlink, self.instance, self.t_meter)
         left = [each for each in plan(self.config, host).changes if not isinstance(each, _LAST)]
         if left:
             words = "; ".join(each.describe() for each in left)
@@ -217,6 +237,7 @@ class Transaction:
             digest=wanted.digest,
             build=wanted.build,
             origins={key: value for key, value in notes.origins.items() if key in wanted.tunings},
+            tuned=wanted.tunings,
             neighbour=wanted.neighbour,
             refusals=(*notes.refusals, *self.refusals),
             failed=False,
