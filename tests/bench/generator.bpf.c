@@ -1,9 +1,10 @@
-// The benchmark's three programs: generate frames, redirect them (the limit), and count them.
+// The benchmark's three programs: generate frames, redirect them (the limit),
+// and count them.
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
 
 #define FLOWS 256
 #define RESTORED_BYTES 112
@@ -14,9 +15,11 @@
 // A prime, so that samples come from all flows.
 #define SAMPLE_EVERY 1021
 
-#define IP_PROTOCOL_OFFSET 23
-#define UDP_PORT_OFFSET 36
-#define VXLAN_OFFSET 42
+#define IPV4_PROTOCOL_OFFSET 23
+#define IPV6_PROTOCOL_OFFSET 20
+#define IPV4_UDP_OFFSET 34
+#define IPV6_UDP_OFFSET 54
+#define UDP_HEADER 8
 #define VXLAN_HEADER 8
 
 struct settings {
@@ -95,7 +98,8 @@ static void restore(void *data, void *end, const struct frame_head *head)
 		words[i] = head->words[i];
 }
 
-// Live frames recycle their pages and whoever had one before may have written to its headers.
+// Live frames recycle their pages and whoever had one before may have written
+// to its headers.
 SEC("xdp")
 int generate(struct xdp_md *ctx)
 {
@@ -114,7 +118,8 @@ int generate(struct xdp_md *ctx)
 	return bpf_redirect(settings->generator_ifindex, 0);
 }
 
-// What every forwarder has to do at least: give the frame new MAC addresses, here the old ones swapped.
+// What every forwarder has to do at least: give the frame new MAC addresses,
+// here the old ones swapped.
 SEC("xdp")
 int redirect(struct xdp_md *ctx)
 {
@@ -130,24 +135,30 @@ int redirect(struct xdp_md *ctx)
 	return bpf_redirect(settings->uplink_ifindex, 0);
 }
 
-static int is_udp(const void *data)
+// Where the UDP header is, or 0.
+static __u32 find_udp(const void *data)
 {
 	const struct ethhdr *ethernet = data;
 
-	return ethernet->h_proto == bpf_htons(ETH_P_IP) &&
-	       *(const __u8 *)(data + IP_PROTOCOL_OFFSET) == IPPROTO_UDP;
+	if (ethernet->h_proto == bpf_htons(ETH_P_IP) &&
+	    *(const __u8 *)(data + IPV4_PROTOCOL_OFFSET) == IPPROTO_UDP)
+		return IPV4_UDP_OFFSET;
+	if (ethernet->h_proto == bpf_htons(ETH_P_IPV6) &&
+	    *(const __u8 *)(data + IPV6_PROTOCOL_OFFSET) == IPPROTO_UDP)
+		return IPV6_UDP_OFFSET;
+	return 0;
 }
 
-static int is_right(const void *data, __u32 length, const struct settings *settings)
+static int is_right(const void *udp, __u32 length, const struct settings *settings)
 {
-	const __u32 *vxlan = data + VXLAN_OFFSET;
+	const __u32 *vxlan = udp + UDP_HEADER;
 
 	if (length != settings->expected_length)
 		return 0;
 	if (!settings->vxlan_flags)
 		return 1;
-	return *(const __u16 *)(data + UDP_PORT_OFFSET) == bpf_htons(4789) &&
-	       vxlan[0] == settings->vxlan_flags && vxlan[1] == settings->vxlan_vni;
+	return ((const __u16 *)udp)[1] == bpf_htons(4789) && vxlan[0] == settings->vxlan_flags &&
+	       vxlan[1] == settings->vxlan_vni;
 }
 
 static void take_sample(struct xdp_md *ctx, __u32 length, struct received *received)
@@ -170,12 +181,16 @@ int receive(struct xdp_md *ctx)
 	const struct settings *settings = bpf_map_lookup_elem(&settings_map, &FIRST);
 	struct received *received = bpf_map_lookup_elem(&received_map, &FIRST);
 	__u32 length = end - data;
+	__u32 udp;
 
 	if (!settings || !received)
 		return XDP_ABORTED;
-	if (data + VXLAN_OFFSET + VXLAN_HEADER > end || !is_udp(data))
+	if (data + IPV4_UDP_OFFSET > end)
 		return XDP_PASS;
-	if (!is_right(data, length, settings)) {
+	udp = find_udp(data);
+	if (!udp || data + udp + UDP_HEADER + VXLAN_HEADER > end)
+		return XDP_PASS;
+	if (!is_right(data + udp, length, settings)) {
 		received->wrong++;
 		return XDP_DROP;
 	}

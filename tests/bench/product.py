@@ -23,21 +23,41 @@ INSTANCE = f"bench-{os.getpid()}"
 STATISTICS = Path("/proc/sys/kernel/bpf_stats_enabled")
 SOURCES = {
     "span": f"type: span, vni: {VNI}",
-    "vxlan": f"type: vxlan, port: {VXLAN_PORT}, vni: keep",
+    "vxlan": "type: vxlan, vni: keep",
+    "geneve": "type: geneve, vni: keep",
+    "erspan": "type: erspan, vni: keep",
 }
+
+
+@dataclass(frozen=True)
+class Setup:
+    """`sources`: so many of the type, each on a UDP port of its own."""
+
+    type: str
+    hook: str
+    sources: int = 1
+    t_meter: str = T_METER_ADDRESS
+    udp_checksum: bool = True
+
+    def text(self, nic: str) -> str:
+        common = f"{SOURCES[self.type]}, interface: {nic}, hook: {self.hook}"
+        usual = f"  - {{name: bench0, {common}}}\n"  # on the type's own port
+        further = (
+            f"  - {{name: bench{number}, {common}, port: {VXLAN_PORT + number}}}\n"
+            for number in range(1, self.sources)
+        )
+        checksum = str(self.udp_checksum).lower()
+        t_meter = f'{{name: tm, address: "{self.t_meter}", port: {VXLAN_PORT}, udp_checksum: {checksum}}}'
+        return f"version: 1\nsources:\n{usual}{''.join(further)}t_meters: [{t_meter}]\n"
 
 
 class Product:
     """The collector's command line in the rig."""
 
-    def __init__(self, rig: Rig, source_type: str, hook: str, folder: str) -> None:
+    def __init__(self, rig: Rig, setup: Setup, folder: str) -> None:
         self._rig = rig
         self._file = Path(folder) / "collector.yaml"
-        source = f"name: bench, {SOURCES[source_type]}, interface: {rig.source}, hook: {hook}"
-        self._file.write_text(
-            f"version: 1\nsources: [{{{source}}}]\n"
-            f"t_meters: [{{name: tm, address: {T_METER_ADDRESS}, port: {VXLAN_PORT}}}]\n"
-        )
+        self._file.write_text(setup.text(rig.source))
 
     def run(self, command: str) -> float:
         """The seconds that it took."""
@@ -57,11 +77,11 @@ class Product:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def product(source_type: str, hook: str) -> Callable[[Rig], AbstractContextManager[None]]:
+def product(setup: Setup) -> Callable[[Rig], AbstractContextManager[None]]:
     @contextmanager
     def put_in_place(rig: Rig) -> Iterator[None]:
-        with _addressed(rig, source_type), tempfile.TemporaryDirectory() as folder:
-            collector = Product(rig, source_type, hook, folder)
+        with _addressed(rig, setup.type), tempfile.TemporaryDirectory() as folder:
+            collector = Product(rig, setup, folder)
             try:
                 collector.run("apply")
                 yield
@@ -96,7 +116,7 @@ class Durations:
 
 def durations(rig: Rig) -> Durations:
     with tempfile.TemporaryDirectory() as folder:
-        collector = Product(rig, "span", "xdp", folder)
+        collector = Product(rig, Setup("span", "xdp"), folder)
         try:
             return Durations(*(collector.run(command) for command in ("apply", "apply", "metrics")))
         finally:

@@ -64,6 +64,9 @@ WANTED = (
     Wanted("XDP: 8 times the recipe", 8, lambda r, size: r.ratio(ways.XDP, ways.RECIPE, size)),
     Wanted("tc: 3 times the recipe", 3, lambda r, size: r.ratio(ways.TC, ways.RECIPE, size)),
     Wanted("rewrap: 0.85 of the limit", 0.85, lambda r, size: r.ratio(ways.REWRAP, ways.LIMIT, size)),
+    Wanted("8 sources: 0.90 of one", 0.90, lambda r, size: r.ratio(ways.REWRAP_8, ways.REWRAP, size)),
+    Wanted("GENEVE: 0.80 of the limit", 0.80, lambda r, size: r.ratio(ways.GENEVE, ways.LIMIT, size)),
+    Wanted("ERSPAN: 0.80 of the limit", 0.80, lambda r, size: r.ratio(ways.ERSPAN, ways.LIMIT, size)),
     Wanted("XDP: under 300 ns a frame", 300, lambda r, size: r.cost(ways.XDP, size), at_most=True),
 )
 

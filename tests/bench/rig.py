@@ -26,6 +26,7 @@ GENERATOR_PRIORITY, COLLECTOR_PRIORITY, T_METER_PRIORITY, RIG_PRIORITY = 1, 1, 2
 
 UPLINK = "eth0"
 UPLINK_ADDRESS, T_METER_ADDRESS = "192.0.2.1", "192.0.2.2"
+UPLINK_IPV6, T_METER_IPV6 = "2001:db8::1", "2001:db8::2"
 # Of the encapsulated mirror, in front of the source NIC
 MIRROR_ADDRESS, SOURCE_ADDRESS = "198.51.100.10", "198.51.100.1"
 
@@ -51,7 +52,9 @@ class Way:
     title: str
     put_in_place: Callable[[Rig], AbstractContextManager[None]]
     encapsulates: bool = True
-    mirror: str = "span"  # what the source NIC gets: `span`, bare frames, or `vxlan`
+    mirror: str = "span"  # what the source NIC gets: bare frames, or those of another source type
+    ports: int = 1  # how many UDP ports the mirror's packets are spread over
+    t_meter: str = T_METER_ADDRESS
     # Its own process needs the collector's CPU: the NAPI thread must not have precedence there.
     shares_cpu: bool = False
     patience: float = 1  # how many times longer than the others it is measured
@@ -76,11 +79,16 @@ class Rig:
     def __init__(self, lab: Lab) -> None:
         tag = f"{os.getpid() % 0x1000:03x}"  # kernel threads carry the NIC's name, and others may run a rig
         self.source, self._t_meter_nic = f"src{tag}", f"rcv{tag}"
-        self.generator, self.collector, self.t_meter = map(lab.namespace, ("gen", "col", "tm"))
+        self.generator = lab.namespace("gen")
+        self.collector, self.t_meter = (lab.namespace(name, ipv6=True) for name in ("col", "tm"))
         self.generator.link("tap", self.collector, self.source, offload=True)
         self.collector.link(UPLINK, self.t_meter, self._t_meter_nic, offload=True)
         self.collector.address(UPLINK, f"{UPLINK_ADDRESS}/24")
         self.t_meter.address(self._t_meter_nic, f"{T_METER_ADDRESS}/24")
+        # Of the devices that are still to come: a vxlan device would send solicitations of its own.
+        self.collector.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+        self.collector.address(UPLINK, f"{UPLINK_IPV6}/64")
+        self.t_meter.address(self._t_meter_nic, f"{T_METER_IPV6}/64")
         self.collector.ipr.link("set", index=self.source_index, flags=IFF_PROMISC, change=IFF_PROMISC)
         self.programs = libbpf.Object(OBJECT)
         self.programs.load()
@@ -112,7 +120,7 @@ class Rig:
 
     def measure(self, way: Way, size: int, seconds: float) -> Measured:
         mirrored = frames.mirrored(size)
-        offered = self._wrapped(mirrored) if way.mirror == "vxlan" else mirrored
+        offered = mirrored if way.mirror == "span" else self._wrapped(mirrored, way)
         self._set_up(way, size, offered)
         before = self._received()
         with self._offering(offered[0], WARM_UP_SECONDS * way.patience):
@@ -124,13 +132,15 @@ class Rig:
         arrived = last.right - first.right
         return Measured(arrived / (last.at - first.at), (last.cpu - first.cpu) / max(arrived, 1))
 
-    def _wrapped(self, mirrored: Sequence[bytes]) -> list[bytes]:
+    def _wrapped(self, mirrored: Sequence[bytes], way: Way) -> list[bytes]:
         macs = self.generator.mac("tap"), self.collector.mac(self.source)
         outer = Outer(*macs, MIRROR_ADDRESS, SOURCE_ADDRESS)
-        return [outer.wrap(frame, 50000 + flow) for flow, frame in enumerate(mirrored)]
+        wrap = getattr(outer, way.mirror)
+        return [wrap(frame, flow, way.ports) for flow, frame in enumerate(mirrored)]
 
     def _set_up(self, way: Way, size: int, offered: Sequence[bytes]) -> None:
-        expected = (size + frames.OUTER_BYTES, frames.VXLAN_HEADER) if way.encapsulates else (size, bytes(8))
+        outer = frames.outer_bytes(way.t_meter)
+        expected = (size + outer, frames.VXLAN_HEADER) if way.encapsulates else (size, bytes(8))
         settings = SETTINGS.pack(self.generator.index("tap"), self.collector.index(UPLINK), *expected)
         maps.update(self.programs.map("settings_map"), FIRST, settings)
         heads = self.programs.map("flow_map")
@@ -179,9 +189,7 @@ class Rig:
             raise WrongFrameError(f"{way.title}: hardly a frame arrived ({after.right - before.right})")
         for number in range(max(before.samples, after.samples - SAMPLES), after.samples):
             packet = self._sample(number % SAMPLES)
-            frame = (
-                frames.check_outer(packet, T_METER_ADDRESS) if way.encapsulates else frames.swapped(packet)
-            )
+            frame = frames.check_outer(packet, way.t_meter) if way.encapsulates else frames.swapped(packet)
             frames.check_frame(frame, mirrored)
 
     def _sample(self, slot: int) -> bytes:

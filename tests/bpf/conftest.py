@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lib.datapath import HOOKS, Hook, Site
+from tests.lib.hostile import tried
 
 
 @pytest.fixture(scope="package")
@@ -15,7 +16,7 @@ def site() -> Iterator[Site]:
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {max(allowed)})  # per-CPU counters of the program become predictable
-        with Site() as site:
+        with Site() as site, site.machine.enter():  # else each run would pay for coming and going
             yield site
     finally:
         os.sched_setaffinity(0, allowed)
@@ -25,3 +26,10 @@ def site() -> Iterator[Site]:
 def hook(request: pytest.FixtureRequest) -> Hook:
     hook: Hook = request.param
     return hook
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What docs/datapath.md states."""
+    if tried:
+        cases = ", ".join(f"{count:,} {what}" for what, count in sorted(tried.items()))
+        terminalreporter.write_line(f"Hostile packets: {cases}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -31,7 +31,7 @@ def span(site: Site) -> Datapath:
 
 
 def towards(site: Site, address: str) -> Datapath:
-    return site.load_fresh(site.span(slot=SLOT, vni=VNI), address=IPv4Address(address))
+    return site.load_fresh(site.span(slot=SLOT, vni=VNI), address=ip_address(address))
 
 
 @pytest.fixture

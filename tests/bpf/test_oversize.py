@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import pytest
 
-from collector.datapath.program import Oversize
+from collector.datapath.settings import Oversize
 from tests.lib.check import assert_dropped, assert_left_to_tc, assert_passed, assert_sent
 from tests.lib.datapath import Datapath, Hook, Site, sent
 from tests.lib.outer import IP_OVERHEAD, fragments, outer_packet
 from tests.lib.samples import mirrored, sip, sized, tagged
+from tests.lib.wire import Wire, t_meters_end
 
 VNI = 12
-ETH_P_ALL = 3
+OTHER_FLOW = "10.0.9.9"  # one that XDP may go on leaving to tc, while other tests go on
 PORT_OFFSET = 34  # of the UDP source port in an outer packet
 
 
 @pytest.fixture
-def wire(site: Site) -> Iterator[socket.socket]:
-    """What arrives at the t-meter's end of the cable."""
-    with site.far.enter():
-        packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-    with packets:
-        packets.bind(("eth0", 0))
-        packets.settimeout(5)
+def wire(site: Site) -> Iterator[Wire]:
+    with t_meters_end(site) as packets:
         yield packets
 
 
 def largest(path_mtu: int) -> int:
     """Bytes of the largest frame that fits."""
-    return path_mtu - IP_OVERHEAD
+    return path_mtu - IP_OVERHEAD[4]
 
 
 def span(site: Site, path_mtu: int, oversize: Oversize = Oversize.FRAGMENT, strip: bool = False) -> Datapath:
@@ -48,8 +43,8 @@ def test_exactly_the_path(site: Site, hook: Hook, path_mtu: int, oversize: Overs
 @pytest.mark.parametrize("oversize", Oversize)
 @pytest.mark.parametrize("path_mtu", [576, 1400, 1500, 3400])
 def test_xdp_leaves_one_byte_more_to_tc(site: Site, path_mtu: int, oversize: Oversize) -> None:
-    datapath = site.load_fresh(site.span(vni=VNI), path_mtu=path_mtu, oversize=oversize)
-    assert_left_to_tc(datapath, sized(largest(path_mtu) + 1))
+    frame = sized(largest(path_mtu) + 1, src=OTHER_FLOW)
+    assert_left_to_tc(span(site, path_mtu, oversize), frame)
 
 
 @pytest.mark.parametrize("path_mtu", [576, 1400, 1500, 3400])
@@ -75,12 +70,12 @@ def test_slice_of_an_unwrapped_frame(site: Site) -> None:
 
 
 def fragmenting(site: Site, path_mtu: int) -> Datapath:
-    return site.load_fresh(site.span(vni=VNI), path_mtu=path_mtu)
+    return site.load(site.span(vni=VNI), path_mtu=path_mtu)
 
 
 def assert_fragmented(
     datapath: Datapath,
-    wire: socket.socket,
+    wire: Wire,
     packet: bytes,
     inner: bytes,
     *,
@@ -92,7 +87,7 @@ def assert_fragmented(
     assert (outcome.verdict, outcome.change) == ("sent", sent(source, len(inner)))
     expected = outer_packet(inner, vni, source_port=0, ip_id=outcome.ip_id)
     pieces = fragments(expected, datapath.settings.tmeter.path_mtu)
-    on_wire = [wire.recv(16384) for _ in pieces[1:]]
+    on_wire = [wire.receive() for _ in pieces[1:]]
     port = on_wire[0][PORT_OFFSET : PORT_OFFSET + 2]
     assert int.from_bytes(port, "big") >= 49152
     pieces[0] = pieces[0][:PORT_OFFSET] + port + pieces[0][PORT_OFFSET + 2 :]
@@ -120,14 +115,14 @@ def assert_fragmented(
         (3400, 3365, 2),
     ],
 )
-def test_fragment(site: Site, wire: socket.socket, path_mtu: int, size: int, count: int) -> None:
+def test_fragment(site: Site, wire: Wire, path_mtu: int, size: int, count: int) -> None:
     frame = sized(size)
     assert assert_fragmented(fragmenting(site, path_mtu), wire, frame, frame) == count
 
 
-def test_fragment_of_an_unwrapped_frame(site: Site, wire: socket.socket) -> None:
+def test_fragment_of_an_unwrapped_frame(site: Site, wire: Wire) -> None:
     frame = sized(1500)
-    datapath = site.load_fresh(site.vxlan())
+    datapath = site.load(site.vxlan())
     assert_fragmented(datapath, wire, mirrored(frame), frame, vni=17, source="aws")
     assert_fragmented(datapath, wire, mirrored(frame, behind=bytes(9)), frame, vni=17, source="aws")
 

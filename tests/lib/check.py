@@ -15,7 +15,17 @@ def assert_sent(
     assert outcome.verdict == "sent"
     port = source_port(outcome.packet)
     assert 49152 <= port <= 65535
-    expected = outer_packet(inner, vni, source_port=port, ip_id=outcome.ip_id)
+    to = outcome.tmeter
+    expected = outer_packet(
+        inner,
+        vni,
+        source_port=port,
+        ip_id=outcome.ip_id,
+        source=str(to.source),
+        to=str(to.address),
+        port=to.port,
+        checksum=to.udp_checksum,
+    )
     assert outcome.packet.hex(" ") == expected.hex(" ")
     assert outcome.change == sent(source, len(inner) if received is None else received)
 

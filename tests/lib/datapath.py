@@ -12,13 +12,13 @@ import os
 import struct
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from collector.datapath import counters, libbpf, maps, program, splitter
-from collector.datapath.program import NONE, Oversize, Settings, Source, SourceType, TMeter, VniRule
+from collector.datapath.settings import NONE, Network, Oversize, Settings, Source, SourceType, TMeter, VniRule
 from collector.datapath.splitter import Splitter
 from collector.operate.lab import BPFFS, Lab, ensure_bpffs
 from collector.operate.machine import Machine
@@ -33,7 +33,10 @@ PROGRAMS: dict[Hook, str] = {"xdp": "collector_xdp", "tc": "collector_tc"}
 
 COLLECTOR, TMETER = "192.0.2.1", "192.0.2.2"
 COLLECTOR_MAC, TMETER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
+COLLECTOR6, TMETER6 = "2001:db8:1::1", "2001:db8:1::2"
 TMETER_PORT = 4789
+TUNNEL_PORTS = {SourceType.VXLAN: 4789, SourceType.GENEVE: 6081, SourceType.TZSP: 37008}
+HAVE_A_VNI = {SourceType.VXLAN, SourceType.GENEVE, SourceType.ERSPAN}
 COUNTED_MAPS = ("source_counters", "tmeter_counters")
 _CPU_STATE = struct.Struct("<QII")  # struct cpu_state as far as `packets`
 
@@ -44,6 +47,7 @@ class Outcome:
     packet: bytes
     change: dict[str, int]  # of the counters: "pbx frames", "pbx loop", "t-meter bytes"; zeros left out
     ip_id: int  # that an outer packet had to get
+    tmeter: TMeter
     mark: int = 0
 
 
@@ -56,6 +60,15 @@ def sent(source: str, size: int) -> dict[str, int]:
 
 def dropped(source: str, size: int, reason: str) -> dict[str, int]:
     return dict(sorted({f"{source} frames": 1, f"{source} bytes": size, f"{source} {reason}": 1}.items()))
+
+
+OVER_IPV4: dict[str, Any] = {}
+OVER_IPV6: dict[str, Any] = {
+    "source": ip_address(COLLECTOR6),
+    "address": ip_address(TMETER6),
+    "udp_checksum": True,
+}
+OVER_IPV6_UNCHECKED: dict[str, Any] = OVER_IPV6 | {"udp_checksum": False}
 
 
 def passed(source: str, frames: int = 1) -> dict[str, int]:
@@ -83,13 +96,16 @@ class Site:
 
     def _build(self, undo: ExitStack) -> None:
         lab = undo.enter_context(Lab())
-        self.machine, self.far = lab.namespace("collector"), lab.namespace("far")
+        self.machine, self.far = lab.namespace("collector", ipv6=True), lab.namespace("far")
         self.machine.link("eth0", self.far, "eth0", mtu=9000, macs=(COLLECTOR_MAC, TMETER_MAC))
         for name in ("eth1", "eth2"):
             self.machine.link(name, self.far, name)
         self.machine.address("eth0", f"{COLLECTOR}/24")
-        self.machine.neighbour("eth0", TMETER, TMETER_MAC)
-        self.machine.sysctl("net/ipv4/conf/lo/forwarding", 1)
+        self.machine.address("eth0", f"{COLLECTOR6}/64")
+        for tmeter in (TMETER, TMETER6):
+            self.machine.neighbour("eth0", tmeter, TMETER_MAC)
+        for family in ("ipv4", "ipv6"):
+            self.machine.sysctl(f"net/{family}/conf/lo/forwarding", 1)
         self.splitter = self._splitter()
         self.uplink, self.nic, self.nic2 = (self.machine.index(name) for name in ("eth0", "eth1", "eth2"))
         self.netns = Path(self.machine.path).stat().st_ino
@@ -114,15 +130,23 @@ class Site:
         usual: dict[str, Any] = {"slot": 0, "type": SourceType.SPAN, "ifindex": self.nic, "vni": 12}
         return Source(**usual | {"name": name} | settings)
 
-    def vxlan(self, name: str = "aws", *, senders: str = "0.0.0.0/0", **settings: Any) -> Source:
-        defaults: dict[str, Any] = {
-            "slot": 0,
-            "ifindex": self.nic,
-            "vni_rule": VniRule.KEEP,
-            "port": TMETER_PORT,
-        }
-        networks = tuple(IPv4Network(sender) for sender in senders.split())
-        return Source(**defaults | {"name": name, "type": SourceType.VXLAN, "senders": networks} | settings)
+    def tunnel(
+        self, kind: SourceType, name: str = "", *, senders: str = "0.0.0.0/0 ::/0", **settings: Any
+    ) -> Source:
+        """On the first mirror NIC; the tunnel's own VNI is kept, or where it has none it is 12."""
+        vni: dict[str, Any] = {"vni_rule": VniRule.KEEP} if kind in HAVE_A_VNI else {"vni": 12}
+        usual = {"slot": 0, "ifindex": self.nic, "port": TUNNEL_PORTS.get(kind, 0), **vni}
+        networks: tuple[Network, ...] = tuple(ip_network(sender) for sender in senders.split())
+        own = {"name": name or kind.name.lower(), "type": kind, "senders": networks}
+        return Source(**usual | own | settings)
+
+    def one_of_each(self, **settings: Any) -> tuple[Source, ...]:
+        """Of the tunnels, all on one NIC, each by its kind's name in lower case."""
+        kinds = [kind for kind in SourceType if kind != SourceType.SPAN]
+        return tuple(self.tunnel(kind, slot=slot, **settings) for slot, kind in enumerate(kinds))
+
+    def vxlan(self, name: str = "aws", **settings: Any) -> Source:
+        return self.tunnel(SourceType.VXLAN, name, **settings)
 
     def load(self, *sources: Source, **tmeter: Any) -> Datapath:
         """One program for all who ask for the same. `tmeter`: as in `settings`."""
@@ -136,11 +160,11 @@ class Site:
         return Datapath(self, self.settings(*sources, **tmeter))
 
     def settings(self, *sources: Source, **tmeter: Any) -> Settings:
-        """`tmeter`: what is to differ from a t-meter on link, reached by 1,500 bytes."""
+        """`tmeter`: what is to differ from a t-meter on link, reached by 1,500 bytes over IPv4."""
         usual: dict[str, Any] = {
             "name": "ohio",
-            "source": IPv4Address(COLLECTOR),
-            "address": IPv4Address(TMETER),
+            "source": ip_address(COLLECTOR),
+            "address": ip_address(TMETER),
             "port": TMETER_PORT,
             "path_mtu": 1500,
             "oversize": Oversize.FRAGMENT,
@@ -169,7 +193,7 @@ class Datapath:
         verdict, out, mark = self.run_only(hook, packet, ifindex, **context)
         after = self._counters()
         change = {name: after[name] - before[name] for name in sorted(after) if after[name] != before[name]}
-        return Outcome(verdict, out, change, ip_id, mark)
+        return Outcome(verdict, out, change, ip_id, self.settings.tmeter, mark)
 
     def run_only(
         self, hook: Hook, packet: bytes, ifindex: int | None = None, **context: int
@@ -183,11 +207,11 @@ class Datapath:
         return VERDICTS[hook][code], out, mark
 
     def _next_ip_id(self) -> int:
-        """The outer IP id counts on each CPU for itself; the tests keep to one."""
+        """It counts on each CPU for itself; the tests keep to one. Of its 32 bits IPv4 has 16."""
         (cpu,) = os.sched_getaffinity(0)
         copies = maps.lookup(self._cpu_states, struct.pack("<I", 0))
         packets: int = _CPU_STATE.unpack_from(copies[cpu])[2]
-        return (packets * len(copies) + cpu) & 0xFFFF
+        return (packets * len(copies) + cpu) & 0xFFFFFFFF
 
     def _counters(self) -> dict[str, int]:
         values: dict[str, int] = {}

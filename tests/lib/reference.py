@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv6Address
 
-from collector.datapath.program import Settings, Source, SourceType, VniRule
+from collector.datapath.settings import Settings, Source, SourceType, VniRule
 from tests.lib.datapath import Hook
+from tests.lib.decapsulation import (
+    FRAGMENT,
+    UDP,
+    Carrier,
+    RefusedError,
+    decapsulate,
+    ports_of,
+    read_carrier,
+    read_ipv4,
+)
 from tests.lib.outer import IP_OVERHEAD
 
 _TAG_TYPES = {0x8100, 0x88A8, 0x9100}
-_MAX_TAGS = 8
-_ETHERNET, _IPV4, _UDP, _VXLAN = 14, 20, 8, 8
-_UDP_PROTOCOL = 17
+_MAX_TAGS, _MAX_EXTENSIONS = 8, 6
+_ETHERNET, _IPV6 = 14, 40
+_TCP = 6
+_EXTENSIONS = {0, 43, 60}  # hop-by-hop, routing, destination options
 
 
 @dataclass(frozen=True)
 class Fate:
-    """`verdict` and drop `reason` as in Outcome; `frame` as it leaves; `received`: its bytes as it came."""
+    """`verdict` and drop `reason` as in Outcome; `frame` as it leaves; `received`: its bytes as it came.
+    `partial`: its checksum is not complete, so it goes another way first."""
 
     verdict: str
     source: Source
@@ -27,82 +39,82 @@ class Fate:
     vni: int = 0
     received: int = 0
     left_to_tc: bool = False
-
-
-@dataclass(frozen=True)
-class _Ip:
-    protocol: int
-    source: IPv4Address
-    destination: IPv4Address
-    length: int
-    offset: int
-    more: bool
-    header: int  # bytes
-    payload: bytes
+    partial: bool = False
 
 
 def fate(settings: Settings, ifindex: int, packet: bytes, hook: Hook) -> Fate:
     here = [source for source in settings.sources if source.ifindex == ifindex]
     if here[0].type == SourceType.SPAN:
         return _of_frame(settings, here[0], packet, here[0].vni or 0, hook)
-    ip = _ipv4(packet[_ETHERNET:]) if packet[12:14] == b"\x08\x00" else None
-    if ip is None or ip.protocol != _UDP_PROTOCOL or ip.offset or len(ip.payload) < _UDP:
+    carrier = read_carrier(packet)
+    source = _source(here, carrier) if carrier and carrier.first else None
+    if carrier is None or source is None:
         return Fate("pass", here[0])
-    source = _source(here, ip.source, struct.unpack_from("!H", ip.payload, 2)[0])
-    if source is None:
-        return Fate("pass", here[0])
-    if ip.more:
+    if carrier.fragment:
         return Fate("drop", source, "outer_fragment", received=len(packet))
-    return _of_tunnel(settings, source, packet, ip, hook)
+    return _of_tunnel(settings, source, carrier, packet, hook)
 
 
-def _source(here: list[Source], sender: IPv4Address, port: int) -> Source | None:
+def _source(here: list[Source], carrier: Carrier) -> Source | None:
     """The longest prefix decides."""
     matches = [
         (network.prefixlen, source)
         for source in here
-        if source.port == port
+        if (carrier.protocol, carrier.port) in ports_of(source.type, source.port)
         for network in source.senders
-        if sender in network
+        if network.version == carrier.source.version and carrier.source in network
     ]
     return max(matches, key=lambda match: match[0])[1] if matches else None
 
 
-def _of_tunnel(settings: Settings, source: Source, packet: bytes, ip: _Ip, hook: Hook) -> Fate:
-    udp_length: int = struct.unpack_from("!H", ip.payload, 4)[0]
-    datagram = ip.payload[_UDP:udp_length]
-    if (
-        len(ip.payload) < max(udp_length, _UDP + _VXLAN)
-        or udp_length < _UDP + _VXLAN + _ETHERNET
-        or ip.length < ip.header + udp_length
-        or not datagram[0] & 0x08
-    ):
-        return Fate("drop", source, "malformed", received=len(packet))
-    frame = datagram[_VXLAN:]
-    vni = _vni(source, int.from_bytes(datagram[4:7], "big"))
+def _of_tunnel(settings: Settings, source: Source, carrier: Carrier, packet: bytes, hook: Hook) -> Fate:
+    try:
+        mirrored = decapsulate(source.type, carrier, packet)
+    except RefusedError as reason:
+        return Fate("drop", source, str(reason), received=len(packet))
+    frame, made = mirrored.frame, _ETHERNET if mirrored.made else 0
+    vni = _vni(source, mirrored.vni)
     if vni is None:
-        return Fate("drop", source, "unknown_vni", received=len(frame))
-    if hook == "xdp" and len(ip.payload) > udp_length:
+        return Fate("drop", source, "unknown_vni", received=len(frame) - made)
+    if hook == "xdp" and mirrored.end < len(carrier.payload):
         return Fate("pass", source, left_to_tc=True)
-    return _of_frame(settings, source, frame, vni, hook)
+    return _of_frame(settings, source, frame, vni, hook, made=made)
 
 
 def _vni(source: Source, vni: int) -> int | None:
     if source.vni_rule == VniRule.KEEP:
         return vni
+    if source.vni_rule == VniRule.FIXED:
+        return source.vni
     return dict(source.vni_map).get(vni, source.vni)
 
 
-def _of_frame(settings: Settings, source: Source, frame: bytes, vni: int, hook: Hook) -> Fate:
+def _of_frame(
+    settings: Settings, source: Source, frame: bytes, vni: int, hook: Hook, *, made: int = 0
+) -> Fate:
+    """`made`: bytes of the frame that did not come with it."""
     tags, ethertype, rest = _behind_tags(frame)
-    if ethertype == 0x0800 and _is_loop(settings, rest):
-        return Fate("drop", source, "loop", received=len(frame))
-    leaves = frame[:12] + frame[12 + 4 * tags :] if source.strip_vlan else frame
-    if len(leaves) + IP_OVERHEAD <= settings.tmeter.path_mtu:
-        return Fate("sent", source, frame=leaves, vni=vni, received=len(frame))
+    received = len(frame) - made
+    datagram = _datagram(ethertype, rest)
+    partial = datagram is not None and _is_partial(datagram)
+    if datagram and _is_loop(settings, datagram):
+        return Fate("drop", source, "loop", received=received, partial=partial)
+    leaves = _without_tags(source, frame, tags)
+    tmeter = settings.tmeter
+    if len(leaves) + IP_OVERHEAD[tmeter.address.version] <= tmeter.path_mtu:
+        return Fate("sent", source, frame=leaves, vni=vni, received=received, partial=partial)
     if hook == "xdp":
-        return Fate("pass", source, left_to_tc=True)
-    return Fate("drop", source, "oversize", received=len(frame))
+        return Fate("pass", source, left_to_tc=True, partial=partial)
+    return Fate("drop", source, "oversize", received=received, partial=partial)
+
+
+def _without_tags(source: Source, frame: bytes, tags: int) -> bytes:
+    outermost = int.from_bytes(frame[14:16], "big") & 0xFFF if tags else 0
+    if source.strip_vlan:
+        return frame[:12] + frame[12 + 4 * tags :]
+    if source.rspan_vlan and outermost == source.rspan_vlan:
+        return frame[:12] + frame[16:]
+    return frame
 
 
 def _behind_tags(frame: bytes) -> tuple[int, int, bytes]:
@@ -114,22 +126,55 @@ def _behind_tags(frame: bytes) -> tuple[int, int, bytes]:
     return tags, int.from_bytes(frame[at : at + 2], "big"), frame[at + 2 :]
 
 
-def _is_loop(settings: Settings, packet: bytes) -> bool:
-    ip = _ipv4(packet)
-    if ip is None or ip.protocol != _UDP_PROTOCOL or ip.destination != settings.tmeter.address:
+def _datagram(ethertype: int, packet: bytes) -> Carrier | None:
+    """The innermost protocol that can be reached in an IP packet."""
+    return {0x0800: read_ipv4, 0x86DD: _behind_extensions}.get(ethertype, lambda _: None)(packet)
+
+
+def _behind_extensions(packet: bytes) -> Carrier | None:
+    """RFC 8200 section 4. Of a chain that cannot be followed to its end nothing is known."""
+    if len(packet) < _IPV6:
+        return None
+    length, protocol = struct.unpack_from("!4xHB", packet)
+    ends = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
+    at = _IPV6
+    for _ in range(_MAX_EXTENSIONS):
+        if protocol not in _EXTENSIONS:
+            break
+        size = 8 * packet[at + 1] + 8 if len(packet) >= at + 2 else len(packet)
+        if at + size > len(packet):
+            return None
+        protocol, at, length = packet[at], at + size, length - size
+    if protocol != FRAGMENT:
+        return Carrier(protocol, *ends, False, True, length, packet[at:])
+    if len(packet) < at + 8:
+        return None
+    first = not int.from_bytes(packet[at + 2 : at + 4], "big") & 0xFFF8
+    return Carrier(packet[at], *ends, True, first, length - 8, packet[at + 8 :])
+
+
+def _is_loop(settings: Settings, datagram: Carrier) -> bool:
+    if datagram.protocol != UDP or datagram.destination != settings.tmeter.address:
         return False
-    if ip.offset:
-        return True
-    return len(ip.payload) >= _UDP and struct.unpack_from("!H", ip.payload, 2)[0] == settings.tmeter.port
+    return not datagram.first or _udp_port(datagram) == settings.tmeter.port
 
 
-def _ipv4(packet: bytes) -> _Ip | None:
-    if len(packet) < _IPV4 or packet[0] >> 4 != 4:
-        return None
-    header = (packet[0] & 15) * 4
-    if header < _IPV4 or len(packet) < header:
-        return None
-    length, fragment, protocol = struct.unpack_from("!2xH2xHxB", packet)
-    source, destination = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
-    offset, more = fragment & 0x1FFF, bool(fragment & 0x2000)
-    return _Ip(protocol, source, destination, length, offset, more, header, packet[header:])
+def _udp_port(datagram: Carrier) -> int | None:
+    """Where a whole packet is cut within its UDP header, the ports are enough."""
+    least = 8 if datagram.fragment else 4
+    return int.from_bytes(datagram.payload[2:4], "big") if len(datagram.payload) >= least else None
+
+
+def _is_partial(datagram: Carrier) -> bool:
+    """The checksum's field holds the sum of the pseudo header (RFC 768, RFC 9293, RFC 8200), folded."""
+    at = {UDP: 6, _TCP: 16}.get(datagram.protocol)
+    if at is None or datagram.fragment or len(datagram.payload) < at + 2:
+        return False
+    held = int.from_bytes(datagram.payload[at : at + 2], "big")
+    addresses = datagram.source.packed + datagram.destination.packed
+    words = [
+        *struct.unpack(f"!{len(addresses) // 2}H", addresses),
+        datagram.protocol,
+        datagram.length & 0xFFFF,
+    ]
+    return held != 0 and held == (sum(words) - 1) % 0xFFFF + 1

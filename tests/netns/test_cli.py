@@ -109,7 +109,7 @@ WRONG = {
         "3:40",
         (
             "sources[0].interface: eth0 has the address 192.0.2.1/24, by which this host would no longer be "
-            "reached; use a NIC without an address for a span source"
+            "reached; use a NIC without an address, or write shared: true"
         ),
     ),
     "hooks that differ on one NIC": Wrong(
@@ -178,8 +178,8 @@ def test_the_way_to_the_t_meter_is_no_mirror_port(box: Box) -> None:
     assert both(box, "check") == (
         2,
         (
-            f"{box.file}:3:40: sources[0].interface: eth1 is also the way to the t-meter; use another NIC "
-            "for a span source\n"
+            f"{box.file}:3:40: sources[0].interface: eth1 is also the way to the t-meter; use another NIC, "
+            "or write shared: true\n"
         ),
     )
 
@@ -286,7 +286,8 @@ def test_an_instance_of_another_namespace_is_left_alone(unchanged: Box, command:
         "",
         (
             f"collector: instance {unchanged.instance} runs in another network namespace\n"
-            "  choose another name with --instance, or enter that namespace first\n"
+            "  Choose another name with --instance, or enter that namespace first. If it is gone, "
+            f"remove what is left: rm -r /sys/fs/bpf/collector/{unchanged.instance}\n"
         ),
     )
 
@@ -379,7 +380,7 @@ SOURCE_KEYS = {
 T_METER_KEYS = {"name", "address", "up", "frames", "bytes", "path_mtu"}
 REASONS = {
     "malformed", "loop", "unknown_vni", "oversize", "outer_fragment", "no_route", "neighbour", "egress",
-    "no_memory",
+    "no_memory", "unsupported",
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from tests.lib.box import Box
 
 REASONS = (
     "malformed", "loop", "unknown_vni", "oversize", "outer_fragment", "no_route", "neighbour", "egress",
-    "no_memory",
+    "no_memory", "unsupported",
 )  # fmt: skip
 WHERES = ("receive", "receive_missed", "receive_error", "transmit", "transmit_error")
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import struct
 from collections.abc import Iterator
 
 import pytest
 
-from collector.operate.lab import Namespace
 from tests.lib import mirrored
 from tests.lib.cloud import CLOUD, VNIS, Cloud, one_network
+from tests.lib.hosttraffic import broadcast_arrives, conversation, pings
 from tests.lib.rig import COLLECTOR, STATUS_HOOK, T_METER, VNI, on_link, vxlan
 from tests.lib.tap import inner, send
 from tests.lib.tshark import fields
@@ -23,7 +20,6 @@ RULES: dict[str, tuple[object, dict[int, int | None]]] = {
     "map": ({17: 101, 18: 102}, {17: 101, 18: 102, 19: None}),
 }
 SHORTEST_SENT = 34  # bytes; the kernel's VXLAN sender refuses a frame whose IP header is cut
-ECHO_REQUEST, ECHO_REPLY = 8, 0
 HEADERS = {
     "ip.src": COLLECTOR,
     "ip.dst": T_METER,
@@ -156,48 +152,3 @@ def test_the_t_meter_may_be_on_another_nic_than_the_mirror(hook: str) -> None:
         status = rig.tool.status()
         assert status.source("aws")["hook"] == STATUS_HOOK[hook]
         assert (status.frames, status.sent, status.drops) == (100, 100, {})
-
-
-def conversation(client: Namespace, server: Namespace, address: str, text: bytes) -> bool:
-    """Whether a TCP connection carries `text` there and back."""
-    with server.enter():
-        listening = socket.create_server((address, 22))
-    with client.enter():
-        calling = socket.create_connection((address, 22), timeout=5)
-    accepted, _ = listening.accept()
-    with listening, calling, accepted:
-        accepted.settimeout(5)
-        calling.sendall(text)
-        heard = _receive(accepted, len(text))
-        accepted.sendall(heard)
-        return heard == _receive(calling, len(text)) == text
-
-
-def _receive(connection: socket.socket, count: int) -> bytes:
-    with connection.makefile("rb") as stream:
-        return stream.read(count)
-
-
-def pings(client: Namespace, address: str) -> bool:
-    request = struct.pack("!BBHHH", ECHO_REQUEST, 0, 0, os.getpid() & 0xFFFF, 1)
-    checksum = ~sum(struct.unpack("!4H", request)) & 0xFFFF
-    with client.enter():
-        pinging = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-    with pinging:
-        pinging.settimeout(5)
-        pinging.sendto(request[:2] + struct.pack("!H", checksum) + request[4:], (address, 0))
-        return any(pinging.recv(1500)[20] == ECHO_REPLY for _ in range(5))
-
-
-def broadcast_arrives(client: Namespace, server: Namespace) -> bool:
-    with server.enter():
-        listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with client.enter():
-        asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with listening, asking:
-        listening.bind(("0.0.0.0", 68))
-        listening.settimeout(5)
-        asking.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        asking.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
-        asking.sendto(b"offer", ("255.255.255.255", 68))
-        return listening.recv(100) == b"offer"

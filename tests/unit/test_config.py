@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,22 @@ from pydantic import BaseModel, ValidationError
 
 from collector.control import config as reading
 from collector.control import document as words
-from collector.control.config import (
+from collector.control.config import Config, digest, load, parse, schema
+from collector.control.conflicts import clash
+from collector.control.models import (
+    SOURCE_CLASSES,
+    AnySource,
     ByMac,
-    Config,
+    ErspanSource,
+    GeneveSource,
+    GreSource,
+    IpipSource,
     Metrics,
     SpanSource,
     TMeter,
+    TzspSource,
     VniMap,
     VxlanSource,
-    digest,
-    load,
-    parse,
-    schema,
 )
 from collector.errors import InputError
 
@@ -91,6 +95,72 @@ def test_every_key() -> None:
     )
 
 
+ANY: list[AnySource] = [
+    SpanSource(name="a", type="span", interface="e", vni=12, shared=False),
+    VxlanSource(name="a", type="vxlan", interface="e", port=4789, vni="keep"),
+    GeneveSource(name="a", type="geneve", interface="e", port=6081, vni="keep"),
+    ErspanSource(name="a", type="erspan", interface="e", vni="keep"),
+    GreSource(name="a", type="gre", interface="e", vni=12),
+    TzspSource(name="a", type="tzsp", interface="e", port=37008, vni=12),
+    IpipSource(name="a", type="ipip", interface="e", vni=12),
+]
+
+
+def one(source: str, t_meter: str = "name: ohio, address: 203.0.113.10") -> Config:
+    text = f"version: 1\nsources: [{{name: a, interface: e, {source}}}]\nt_meters: [{{{t_meter}}}]\n"
+    return parse(text, "f")
+
+
+@pytest.mark.parametrize("source", ANY, ids=SOURCE_CLASSES)
+def test_a_type_and_nothing_else(source: AnySource) -> None:
+    assert one(f"type: {source.type}").sources == (source,)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (
+            "type: span, shared: true, rspan_vlan: 4094",
+            SpanSource(name="a", type="span", interface="e", shared=True, rspan_vlan=4094),
+        ),
+        (
+            "type: geneve, port: 6082, vni: {1: 2}, from: [192.0.2.0/24, '2001:db8::/32', '2001:db8::7']",
+            GeneveSource(
+                name="a", type="geneve", interface="e", port=6082, vni=VniMap(entries=((1, 2),)),
+                from_=tuple(map(ip_network, ("192.0.2.0/24", "2001:db8::/32", "2001:db8::7/128"))),
+            ),
+        ),
+        ("type: erspan, vni: 0", ErspanSource(name="a", type="erspan", interface="e", vni=0)),
+        (
+            "type: ipip, vni: 16777215, from: ['::/0']",
+            IpipSource(name="a", type="ipip", interface="e", vni=16777215, from_=(IPv6Network("::/0"),)),
+        ),
+    ],
+    ids=["span", "geneve", "erspan", "ipip"],
+)  # fmt: skip
+def test_keys_of_a_type(written: str, read: AnySource) -> None:
+    assert one(written).sources == (read,)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2001:DB8:0::1", IPv6Address("2001:db8::1")),
+        ("tm.Example.net.", "tm.example.net"),
+        ("tm", "tm"),
+        ("4tm.example.net", "4tm.example.net"),
+        (".".join(["a" * 63] * 3 + ["b" * 61]), ".".join(["a" * 63] * 3 + ["b" * 61])),
+    ],
+)
+def test_addresses_of_a_t_meter(written: str, read: object) -> None:
+    assert one("type: span", f"name: ohio, address: '{written}'").t_meter_address == read
+
+
+def test_the_checksum_over_ipv6() -> None:
+    assert one("type: span").t_meters[0].udp_checksum is True
+    assert one("type: span", "name: x, address: '::2', udp_checksum: false").t_meters[0].udp_checksum is False
+
+
 def test_the_slow_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = parse(VALID, "f")
     monkeypatch.setattr(reading, "_LOADER", yaml.SafeLoader)
@@ -140,10 +210,37 @@ def test_vxlan_sources_may_share_a_port_when_their_senders_differ() -> None:
     assert len(parse(more, "f").sources) == 4
 
 
+def test_all_tunnels_on_one_nic() -> None:
+    """ERSPAN is GRE too, and yet told apart from it."""
+    more = "".join(
+        f"  - {{name: {kind}, type: {kind}, interface: eth0}}\n"
+        for kind in ("geneve", "erspan", "gre", "tzsp", "ipip")
+    )
+    assert len(parse(VALID.replace("t_meters:", f"{more}t_meters:"), "f").sources) == 7
+
+
+IPV4 = ["192.0.2.0/24", "192.0.2.7/32", "198.51.100.0/24", "0.0.0.0/0"]
+NETWORKS = [*IPV4, "::/0", "2001:db8::/32", "2001:db8::7"]
+
+
+@given(*[st.lists(st.sampled_from(NETWORKS), max_size=3)] * 2)
+def test_senders_overlap_as_networks_do(first: list[str], second: list[str]) -> None:
+    sources = [
+        GreSource(name="a", type="gre", interface="e", from_=tuple(ip_network(each) for each in senders))
+        for senders in (first, second)
+    ]
+    overlap = any(
+        one.version == other.version and one.overlaps(other)
+        for one in map(ip_network, first or ["0.0.0.0/0", "::/0"])
+        for other in map(ip_network, second or ["0.0.0.0/0", "::/0"])
+    )
+    assert (clash(*sources) is not None) == overlap
+
+
 def test_digest_is_of_the_meaning() -> None:
     same = VALID.replace("interface: eth1", "interface: eth1\n    vni: 12  # the default")
     same = same.replace("18: 102, 17: 101", "17: 101, 18: 102")
-    assert digest(parse(VALID, "f")) == digest(parse(same, "g")) == "72fce9ab7d98"
+    assert digest(parse(VALID, "f")) == digest(parse(same, "g")) == "568e35b7af64"
     assert digest(parse(VALID.replace("eth1", "eth2"), "f")) != digest(parse(VALID, "f"))
     assert digest(Config()) == "10f5d1e7533a"
 
@@ -208,7 +305,7 @@ sources:
   - {name: Pbx, type: span, interface: eth1, vni: 012, hook: xpd}
   - {name: aws, type: vxlan, interface: eth0, prot: 1}
 t_meters:
-  - {name: ohio, address: example.net}
+  - {name: ohio, address: example..net}
   - {name: ohio, address: 203.0.113.1}
 """
     assert [line.split(": ")[:2] for line in complaints(text).splitlines()] == [
@@ -328,9 +425,8 @@ def keys_of(*models: type[BaseModel]) -> list[str]:
     ]
 
 
-WORDS = st.sampled_from(
-    ["span", "vxlan", "keep", "auto", "eth0", "192.0.2.0/24", "203.0.113.10", "icmp", "", "no"]
-)
+ADDRESSES = ["192.0.2.0/24", "2001:db8::/32", "203.0.113.10", "::1", "tm.example.net"]
+WORDS = st.sampled_from([*SOURCE_CLASSES, *ADDRESSES, "keep", "auto", "eth0", "icmp", "", "no"])
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none()
     | st.booleans()
@@ -354,7 +450,7 @@ def maps(*models: type[BaseModel]) -> st.SearchStrategy[Any]:
     st.fixed_dictionaries(
         {"version": st.just(1) | JSON},
         optional={
-            "sources": JSON | st.lists(JSON | maps(SpanSource, VxlanSource), max_size=3),
+            "sources": JSON | st.lists(JSON | maps(*SOURCE_CLASSES.values()), max_size=3),
             "t_meters": JSON | st.lists(JSON | maps(TMeter), max_size=2),
             "metrics": JSON | maps(Metrics),
         },
@@ -364,15 +460,15 @@ def test_any_value_at_any_key(data: dict[str, Any]) -> None:
     parse_or_refuse(json.dumps(data))
 
 
+SOURCES = tuple(SOURCE_CLASSES.values())
 TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "The file": (Config,),
-    "Every source": (SpanSource, VxlanSource),
-    "span": (SpanSource,),
-    "vxlan": (VxlanSource,),
+    "Every source": SOURCES,
+    **{title: (model,) for title, model in zip(SOURCE_CLASSES, SOURCES, strict=True)},
     "The t-meter": (TMeter,),
     "Metrics": (Metrics,),
 }
-COMMON = set(keys_of(SpanSource)) & set(keys_of(VxlanSource)) - {"vni"}
+COMMON = set.intersection(*(set(keys_of(model)) for model in SOURCES)) - {"vni"}
 ROW = re.compile(r"^\| `(\w+)` \| .+? \| (required|`.+?`) \| .+ \|$", re.MULTILINE)
 
 
@@ -390,21 +486,21 @@ def defaults(model: type[BaseModel]) -> dict[str, object]:
 @pytest.mark.parametrize("title", TABLES)
 def test_documented_keys_and_defaults(title: str) -> None:
     told = {
-        key: "required" if default == "required" else yaml.safe_load(default.strip("`"))
+        key: {"required": "required", "`none`": None}.get(default, yaml.safe_load(default.strip("`")))
         for key, default in ROW.findall(section(title))
     }
     for model in TABLES[title]:
         own = {
             key: default
             for key, default in defaults(model).items()
-            if not issubclass(model, SpanSource | VxlanSource) or (key in COMMON) == (title == "Every source")
+            if model not in SOURCES or (key in COMMON) == (title == "Every source")
         }
         assert told == own
 
 
 def test_documented_examples() -> None:
     examples = re.findall(r"```yaml\n(.+?)```", DOC, re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 11
     for example in examples:
         assert parse(example, "f").t_meters[0].name == "ohio"
 

@@ -13,7 +13,7 @@ import pytest
 from collector.cli import main_group
 from collector.control.config import parse
 from collector.datapath import nic, program
-from collector.datapath.program import DropReason
+from collector.datapath.settings import DropReason
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

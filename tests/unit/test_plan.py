@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
 from collector.control.hooks import Choice, choose_hook, source_nics
-from collector.control.host import FORWARDING, Host
+from collector.control.host import Host
 from collector.control.models import Config
 from collector.control.plan import Plan, plan, wanted_state
-from collector.control.state import AT_SPLITTER, Notes, Place, Refusal
-from collector.datapath import nic, program
+from collector.control.state import AT_SPLITTER, Notes, Place, Refusal, Tuning
+from collector.datapath import nic
+from collector.datapath import settings as told
 from collector.datapath.attach import Hook
-from collector.datapath.program import MAX_SOURCES, Settings, SourceType, VniRule
+from collector.datapath.settings import MAX_SOURCES, Oversize, Settings, SourceType, VniRule
 from collector.datapath.splitter import Splitter
 from tests.lib.hosts import (
     CLOUD_SOURCE,
     FEATURES,
+    FORWARDING,
+    FORWARDING6,
     GATEWAY,
     HOST,
     NETNS,
     NICS,
     OFF,
     ROUTE,
+    ROUTE6,
     SPAN,
     SPAN_SOURCE,
     SPARE,
+    T_METERS,
+    T_METERS6,
     UPLINK,
     a_host,
     config,
@@ -55,6 +61,9 @@ FIRST = [
     "set eth1 up: off -> on",
 ]
 LATE = FIRST[-2:]
+HOST6 = replace(HOST, route=ROUTE6)
+SHARED = SPAN_SOURCE.replace("}", ", shared: true}")
+ANY = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 
 def after(made: Plan, host: Host) -> Host:
@@ -167,7 +176,7 @@ def test_from_generic_to_native_xdp_the_old_goes_before_the_new_comes() -> None:
 
 
 def test_another_t_meter_is_kept_resolved_before_the_switch_and_the_old_forgotten_after() -> None:
-    other = replace(ROUTE, next_hop=IPv4Address("192.0.2.253"))
+    other = replace(ROUTE, address=IPv4Address("203.0.113.11"), next_hop=IPv4Address("192.0.2.253"))
     host = replace(applied(SPAN_SOURCE), route=other)
     moved = config(SPAN_SOURCE, t_meters="t_meters: [{name: iowa, address: 203.0.113.11}]")
     assert words(plan(moved, host)) == [
@@ -248,6 +257,76 @@ def test_what_somebody_took_away_is_made_again_with_a_new_program(what: str) -> 
         ["create the splitter, collector-tx and collector-rx"] if what == "splitter" else made[:1]
     )
     assert "switch eth1 at XDP (native) to the new program" in made
+
+
+def test_over_ipv6_its_own_settings_and_neighbour_discovery() -> None:
+    assert words(plan(config(SPAN_SOURCE, t_meters=T_METERS6), HOST6)) == [
+        "set lo ipv6.forwarding: 0 -> 1",
+        "set eth0 rx-gro-hw: on -> off",
+        "set eth0 ipv6.ndisc_evict_nocarrier: 1 -> 0",
+        *FIRST[3:7],
+        "keep fe80::1 resolved (neighbour discovery), by the kernel itself",
+        "create the splitter, collector-tx and collector-rx",
+        "load the program: pbx to ohio (2001:db8:7::10)",
+        *FIRST[10:],
+    ]
+
+
+def test_from_ipv4_to_ipv6_and_back() -> None:
+    over_ipv6 = config(SPAN_SOURCE, t_meters=T_METERS6)
+    host = replace(applied(SPAN_SOURCE), route=ROUTE6)
+    assert words(plan(over_ipv6, host)) == [
+        "set lo ipv6.forwarding: 0 -> 1",
+        "set eth0 ipv6.ndisc_evict_nocarrier: 1 -> 0",
+        "keep fe80::1 resolved (neighbour discovery), by the kernel itself",
+        "replace the program: pbx to ohio (2001:db8:7::10)",
+        "count what the egress NIC does not take (kernel tracepoints)",
+        "switch the splitter at tc ingress to the new program",
+        "switch eth1 at tc ingress to the new program",
+        "switch eth0 at XDP (native) to the new program",
+        "switch eth1 at XDP (native) to the new program",
+        "keep 192.0.2.254 resolved no longer",
+        "set lo ipv4.forwarding: 1 -> 0",
+        "set eth0 ipv4.arp_evict_nocarrier: 0 -> 1",
+    ]
+    host = replace(after(plan(over_ipv6, host), host), route=ROUTE)
+    assert words(plan(config(SPAN_SOURCE), host))[-1] == "set eth0 ipv6.ndisc_evict_nocarrier: 0 -> 1"
+
+
+def test_a_shared_nic_keeps_ipv6_and_both_families_are_asked_for_its_addresses() -> None:
+    made = words(plan(config(SHARED), HOST))
+    assert made[:2] == ["set lo ipv4.forwarding: 0 -> 1", "set lo ipv6.forwarding: 0 -> 1"]
+    assert [line for line in made if "disable_ipv6" in line] == []
+    assert made[1:] == ["set lo ipv6.forwarding: 0 -> 1", *(x for x in FIRST[1:] if "disable_ipv6" not in x)]
+
+
+def test_a_kernel_without_ipv6_is_not_asked_to_forward_it() -> None:
+    left = {key: value for key, value in HOST.tunings.items() if not key.name.startswith("ipv6.")}
+    made = plan(config(SHARED), replace(HOST, tunings=left))
+    assert [line for line in words(made) if "ipv6" in line] == []
+
+
+def test_a_nic_that_is_shared_and_the_way_to_the_t_meter() -> None:
+    one_nic = SHARED.replace("eth1", "eth0")
+    made = wanted_state(config(one_nic), HOST)
+    assert made.programs == {
+        Place(AT_SPLITTER, Hook.TC): "collector_tc",
+        Place(UPLINK, Hook.TC): "collector_tc",
+        Place(UPLINK, Hook.XDP_NATIVE): "collector_xdp",
+    }
+    assert made.tunings == {
+        FORWARDING: "1",
+        FORWARDING6: "1",
+        Tuning(UPLINK, "sysctl", "ipv4.arp_evict_nocarrier"): "0",
+        Tuning(UPLINK, "flag", "promiscuous"): "on",
+        Tuning(UPLINK, "flag", "up"): "on",
+        **{
+            Tuning(UPLINK, "feature", name): "off"
+            for name in FEATURES
+            if name in nic.ALTERING and FEATURES[name].changeable
+        },
+    }
+    assert words(plan(config(one_nic), applied(one_nic))) == []
 
 
 # The order that keeps frames from the host and from being lost
@@ -374,7 +453,35 @@ def settings(*sources: str, host: Host = HOST) -> Settings:
 
 def test_a_span_source() -> None:
     (source,) = settings(SPAN_SOURCE.replace("}", ", vni: 77, vlan: strip}")).sources
-    assert source == program.Source(0, "pbx", SourceType.SPAN, SPAN, VniRule.FIXED, 77, strip_vlan=True)
+    assert source == told.Source(0, "pbx", SourceType.SPAN, SPAN, VniRule.FIXED, 77, strip_vlan=True)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_span_source_with_an_rspan_vlan_on_a_shared_nic(shared: bool) -> None:
+    more = f", rspan_vlan: 900, shared: {str(shared).lower()}}}"
+    (source,) = settings(SPAN_SOURCE.replace("}", more)).sources
+    assert source == told.Source(
+        0, "pbx", SourceType.SPAN, SPAN, VniRule.FIXED, 12,
+        rspan_vlan=900, shared_mac="02:00:00:00:00:03" if shared else "",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "vni", "port"),
+    [
+        ("vxlan", VniRule.KEEP, None, 4789),
+        ("geneve", VniRule.KEEP, None, 6081),
+        ("erspan", VniRule.KEEP, None, 0),
+        ("gre", VniRule.FIXED, 12, 0),
+        ("tzsp", VniRule.FIXED, 12, 37008),
+        ("ipip", VniRule.FIXED, 12, 0),
+    ],
+)
+def test_a_tunnel_source(kind: str, rule: VniRule, vni: int | None, port: int) -> None:
+    (source,) = settings(CLOUD_SOURCE.replace("vxlan", kind)).sources
+    assert source == told.Source(
+        0, "aws", SourceType[kind.upper()], UPLINK, rule, vni, port=port, senders=ANY
+    )
 
 
 @pytest.mark.parametrize(
@@ -401,19 +508,48 @@ def test_senders_are_sorted_and_default_to_any() -> None:
         (IPv4Network("192.0.2.0/24"), IPv4Network("198.51.100.0/24")),
     )
     (source,) = settings(CLOUD_SOURCE).sources
-    assert (source.port, source.senders) == (4789, (IPv4Network("0.0.0.0/0"),))
+    assert (source.port, source.senders) == (4789, ANY)
 
 
 def test_the_t_meter_is_what_the_file_and_the_route_say() -> None:
-    made = wanted_state(
-        config(SPAN_SOURCE, t_meters="t_meters: [{name: x, address: 203.0.113.1, port: 8, oversize: slice}]"),
-        HOST,
-    )
+    t_meters = T_METERS.replace("ohio", "x").replace("}", ", port: 8, oversize: slice}")
+    made = wanted_state(config(SPAN_SOURCE, t_meters=t_meters), HOST)
     assert made.settings is not None
-    assert made.settings.tmeter == program.TMeter(
-        "x", ROUTE.source, IPv4Address("203.0.113.1"), 8, 1500, program.Oversize.SLICE, UPLINK
+    assert made.settings.tmeter == told.TMeter(
+        "x", ROUTE.source, ROUTE.address, 8, 1500, Oversize.SLICE, UPLINK
     )
     assert (made.settings.netns, made.neighbour) == (NETNS, GATEWAY)
+
+
+def test_senders_of_both_families_ipv4_first() -> None:
+    (source,) = settings(CLOUD_SOURCE.replace("}", ', from: ["2001:db8::/32", 192.0.2.7]}')).sources
+    assert source.senders == (IPv4Network("192.0.2.7/32"), IPv6Network("2001:db8::/32"))
+
+
+@pytest.mark.parametrize(
+    ("host", "t_meters", "said", "checksum"),
+    [
+        (HOST6, T_METERS6, "", True),
+        (HOST6, T_METERS6, ", udp_checksum: false", False),
+        (HOST, T_METERS, "", False),
+        (HOST, T_METERS, ", udp_checksum: true", False),
+    ],
+    ids=["ipv6", "ipv6-without", "ipv4", "ipv4-with"],
+)
+def test_the_udp_checksum_is_for_ipv6_alone(host: Host, t_meters: str, said: str, checksum: bool) -> None:
+    made = wanted_state(config(SPAN_SOURCE, t_meters=t_meters.replace("}", f"{said}}}")), host).settings
+    assert made is not None
+    assert made.tmeter.udp_checksum is checksum
+
+
+def test_a_t_meter_by_name_is_what_the_route_leads_to() -> None:
+    by_name = "t_meters: [{name: ohio, address: tm.example.net}]"
+    made = wanted_state(config(SPAN_SOURCE, t_meters=by_name), HOST6).settings
+    assert made is not None
+    assert made.tmeter == told.TMeter(
+        "ohio", IPv6Address("2001:db8::1"), IPv6Address("2001:db8:7::10"), 4789, 1500, Oversize.FRAGMENT,
+        UPLINK, udp_checksum=True,
+    )  # fmt: skip
 
 
 def test_a_nic_may_be_named_by_its_mac() -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
+from collector.control import status
 from collector.control.show import Interface, Rate, Report, print_interfaces, print_status
 from collector.control.status import SourceStatus, Status, TMeterStatus
+from collector.datapath import settings, tmeter
+from collector.datapath.counters import TMeterCounters
+from tests.lib.hosts import ROUTE, ROUTE6
 
 NO_DROPS = {"malformed": 0, "loop": 0, "oversize": 0}
 PBX = SourceStatus(
@@ -95,6 +100,36 @@ t-meter ohio  203.0.113.10:4789  down: 192.0.2.254 does not answer ARP
   path MTU            1,500 bytes
 """
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [("2001:db8:7::10", "[2001:db8:7::10]:4789"), ("203.0.113.10", "203.0.113.10:4789")],
+)
+def test_an_ipv6_address_is_told_from_its_port(
+    capsys: pytest.CaptureFixture[str], address: str, shown: str
+) -> None:
+    down = replace(OHIO, address=address, up=False, why="fe80::1 does not answer neighbour discovery")
+    print_status(Report(replace(HEALTHY, sources=(), t_meters=(down,)), {}))
+    assert f"t-meter ohio  {shown}  down: fe80::1" in printed(capsys)
+
+
+@pytest.mark.parametrize(
+    ("route", "why"),
+    [
+        (ROUTE, "192.0.2.254 does not answer ARP"),
+        (ROUTE6, "fe80::1 does not answer neighbour discovery"),
+        (replace(ROUTE6, refusal="this host has no route to it"), "this host has no route to it"),
+    ],
+    ids=["ipv4", "ipv6", "route"],
+)
+def test_why_the_t_meter_is_down(monkeypatch: pytest.MonkeyPatch, route: tmeter.Route, why: str) -> None:
+    monkeypatch.setattr(tmeter, "neighbour_state", lambda *_: 0)
+    wanted = settings.TMeter(
+        "ohio", route.source, route.address, 4789, 1500, settings.Oversize.DROP, route.ifindex
+    )
+    found = status._t_meter(wanted, route, TMeterCounters(1, 2), Mock())
+    assert found == TMeterStatus("ohio", str(route.address), 4789, False, why, 1, 2, 1500)
 
 
 def test_figures_at_their_largest_stay_within_80_columns(capsys: pytest.CaptureFixture[str]) -> None:

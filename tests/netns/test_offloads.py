@@ -1,0 +1,212 @@
+"""What virtual switches hand over unfinished, partial checksums and superframes, leaves finished."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
+
+from collector.operate.lab import Lab, Namespace, wait_for
+from tests.lib import mirrored
+from tests.lib.rig import STATUS_HOOK, VNI, Rig, on_link, vxlan
+from tests.lib.tap import Tap, inner, is_outer
+from tests.lib.tshark import fields
+
+PHONE, PBX = "198.51.100.10", "198.51.100.20"
+PHONE6, PBX6 = "2001:db8:9::10", "2001:db8:9::20"
+MIRROR, MIRRORED_TO = "203.0.113.17", "203.0.113.1"
+PORT = 5061
+SIZES = (0, 1, 20, 172, 999, 1400)  # bytes of UDP payload, all in one outer packet
+FILE = random.Random(8).randbytes(400_000)  # noqa: S311
+UDP_CHECKSUM, TCP_CHECKSUM = 6, 16  # where it is in its header
+BAD, GOOD = "0", "1"  # as tshark says it
+
+
+@pytest.fixture(scope="module", params=["xdp", "tc"])
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """The frames of the switch's own sockets arrive with unfinished checksums: in SPAN at eth1, in VXLAN at
+    eth2. So does what its VXLAN device sends itself."""
+    with on_link(request.param, offload=True) as rig:
+        hypervisor = rig.switch
+        hypervisor.link("mirror", rig.collector, "eth2", mtu=1600, offload=True)
+        hypervisor.address("mirror", f"{MIRROR}/24")
+        rig.collector.address("eth2", f"{MIRRORED_TO}/24")
+        vxlan(hypervisor, 17, vxlan_group=MIRRORED_TO, vxlan_local=MIRROR)
+        cloud = {"name": "cloud", "type": "vxlan", "interface": "eth2", "hook": rig.hook, "vni": VNI}
+        rig.tool.apply([rig.span(), cloud])
+        yield rig
+
+
+@pytest.mark.parametrize("path", ["span", "vxlan"])
+@pytest.mark.parametrize("pbx", [PBX, PBX6], ids=["IPv4", "IPv6"])
+def test_partial_checksums_leave_complete(rig: Rig, path: str, pbx: str) -> None:
+    """tshark finds those that arrive wrong and those that leave right; no other byte is changed."""
+    before = rig.tool.status()
+    phone_at = {"span": "span0", "vxlan": "vx17"}[path]
+    arrival = (
+        Tap(rig.collector, "eth1", to_pbx) if path == "span" else Tap(rig.collector, "eth2", wraps_to_pbx)
+    )
+    with arrival as tap, Tap(rig.t_meter, "eth0", wraps_to_pbx) as wire:
+        with at(rig.switch, phone_at, pbx):
+            speak(rig.switch, pbx)
+        count = len(SIZES) + 1
+        left = list(map(inner, wire.wait(count)))
+        arrived = tap.wait(count)
+    if path == "vxlan":
+        arrived = list(map(inner, arrived))
+    assert checksums(arrived) == {BAD}
+    assert checksums(left) == {GOOD}
+    assert sorted(map(without_checksum, left)) == sorted(map(without_checksum, arrived))
+    after = rig.tool.status()
+    assert after.sent - before.sent == after.frames - before.frames >= count
+    assert after.drops == before.drops
+    assert {each["hook"] for each in after.raw["sources"]} == {STATUS_HOOK[rig.hook]}
+
+
+def to_pbx(frame: bytes) -> bool:
+    """Not the neighbour discovery of the machines."""
+    return frame[:6].hex(":") == mirrored.PBX
+
+
+def wraps_to_pbx(packet: bytes) -> bool:
+    return is_outer(packet) and to_pbx(inner(packet))
+
+
+@contextmanager
+def at(machine: Namespace, ifname: str, pbx: str) -> Iterator[None]:
+    """`machine` is a phone behind `ifname`, and believes the PBX to be there."""
+    phone, length = (PHONE6, 64) if ":" in pbx else (PHONE, 24)
+    index = machine.index(ifname)
+    machine.sysctl(f"net.ipv6.conf.{ifname}.accept_dad", 0)
+    machine.sysctl(f"net.ipv6.conf.{ifname}.disable_ipv6", int(":" not in pbx))
+    machine.address(ifname, f"{phone}/{length}")
+    machine.neighbour(ifname, pbx, mirrored.PBX)
+    try:
+        yield
+    finally:
+        machine.ipr.addr("del", index=index, address=phone, prefixlen=length)
+        machine.sysctl(f"net.ipv6.conf.{ifname}.disable_ipv6", 1)
+
+
+def speak(machine: Namespace, pbx: str) -> None:
+    """UDP of all sizes, and the first packet of a TCP connection, from plain sockets."""
+    family = socket.AF_INET6 if ":" in pbx else socket.AF_INET
+    with machine.enter():
+        talking = socket.socket(family, socket.SOCK_DGRAM)
+        calling = socket.socket(family, socket.SOCK_STREAM)
+    with talking, calling:
+        for size in SIZES:
+            talking.sendto(bytes([7]) * size, (pbx, PORT))
+        calling.setblocking(False)
+        assert calling.connect_ex((pbx, PORT)) == errno.EINPROGRESS
+
+
+def checksums(frames: list[bytes]) -> set[str]:
+    seen = fields(frames, ["udp.checksum.status", "tcp.checksum.status"])
+    return {udp or tcp for udp, tcp in seen}
+
+
+def without_checksum(frame: bytes) -> bytes:
+    transport = 54 if frame[12:14] == b"\x86\xdd" else 34
+    protocol = frame[20] if transport == 54 else frame[23]
+    at = transport + (TCP_CHECKSUM if protocol == socket.IPPROTO_TCP else UDP_CHECKSUM)
+    return frame[:at] + frame[at + 2 :]
+
+
+@pytest.mark.parametrize("path", ["span", "vxlan"])
+@pytest.mark.parametrize("pbx", [PBX, PBX6], ids=["IPv4", "IPv6"])
+def test_a_file_sent_in_superframes_is_complete_at_the_t_meter(path: str, pbx: str) -> None:
+    """At tc: XDP at a veth keeps its peer from making any."""
+    with on_link("tc", offload=True) as rig:
+        rig.t_meter.features("eth0", {"rx-gro": False})
+        phone, server = telephony(rig.lab, rig.switch)
+        target, arrival = "span0", "eth1"
+        source = rig.span()
+        if path == "vxlan":
+            rig.switch.link("mirror", rig.collector, "eth2", mtu=1600, offload=True)
+            rig.switch.address("mirror", f"{MIRROR}/24")
+            rig.collector.address("eth2", f"{MIRRORED_TO}/24")
+            target, arrival = vxlan(rig.switch, 17, vxlan_group=MIRRORED_TO, vxlan_local=MIRROR), "eth2"
+            source = {"name": "cloud", "type": "vxlan", "interface": "eth2", "hook": "tc", "vni": VNI}
+        for port in PORTS:
+            rig.switch.mirror(port, target)
+        rig.tool.apply([source])
+        with rig.tap() as tap, Tap(rig.collector, arrival) as at_tc:
+            transfer(phone, server, pbx)
+            wait_for(lambda: stream(tap.frames()) == FILE, "the whole file in the mirrored frames")
+            frames = [frame for frame in tap.frames() if TCP in Ether(frame)]
+            assert max(map(len, at_tc.frames())) > 2 * mirrored.LARGEST
+        assert max(map(len, frames)) <= mirrored.LARGEST
+        assert checksums(frames) == {GOOD}
+        status = rig.tool.status()
+        assert (status.drops, status.frames) == ({}, status.sent)
+
+
+PORTS = ("port1", "port2")
+
+
+def telephony(lab: Lab, switch: Namespace) -> tuple[Namespace, Namespace]:
+    """A phone and a PBX on a virtual switch, which leaves large segments whole."""
+    ends = []
+    for port, name, addresses in zip(PORTS, ("phone", "pbx"), ((PHONE, PHONE6), (PBX, PBX6)), strict=True):
+        end = lab.namespace(name, ipv6=True)
+        end.link("eth0", switch, port, offload=True)
+        end.address("eth0", f"{addresses[0]}/24")
+        end.address("eth0", f"{addresses[1]}/64")
+        ends.append(end)
+    switch.bridge("br0", PORTS)
+    return ends[0], ends[1]
+
+
+def transfer(sender: Namespace, receiver: Namespace, address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with receiver.enter():
+        listening = socket.create_server((address, PORT), family=family)
+    with listening:
+        thread = Thread(target=drain, args=(listening,))
+        thread.start()
+        with sender.enter():
+            calling = socket.create_connection((address, PORT), timeout=10)
+        with calling:
+            calling.sendall(FILE)
+        thread.join()
+
+
+def drain(listening: socket.socket) -> None:
+    accepted, _ = listening.accept()
+    with accepted:
+        while accepted.recv(1 << 20):
+            pass
+
+
+def stream(frames: list[bytes]) -> bytes:
+    """What the phone said, put together by sequence numbers; as far as there is no hole."""
+    segments: dict[int, bytes] = {}
+    start = 0
+    for frame in frames:
+        packet = Ether(frame)
+        if TCP not in packet or packet[TCP].dport != PORT:
+            continue
+        if packet[TCP].flags.S:
+            start = packet[TCP].seq + 1
+        elif data := bytes(packet[TCP].payload)[: payload_length(packet)]:
+            segments[packet[TCP].seq] = max(segments.get(packet[TCP].seq, b""), data, key=len)
+    said = bytearray()
+    while more := segments.get((start + len(said)) % (1 << 32)):
+        said += more
+    return bytes(said)
+
+
+def payload_length(packet: Packet) -> int:
+    """Without the padding of short frames."""
+    behind_ip = packet[IPv6].plen if IPv6 in packet else packet[IP].len - packet[IP].ihl * 4
+    return int(behind_ip - packet[TCP].dataofs * 4)
