@@ -1,10 +1,9 @@
-// The benchmark's three programs: generate frames, redirect them (the limit),
-// and count them.
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
+// The benchmark's three programs: generate frames, redirect them (the limit), and count them.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 
 #define FLOWS 256
 #define RESTORED_BYTES 112
@@ -98,8 +97,7 @@ static void restore(void *data, void *end, const struct frame_head *head)
 		words[i] = head->words[i];
 }
 
-// Live frames recycle their pages and whoever had one before may have written
-// to its headers.
+// Live frames recycle their pages and whoever had one before may have written to its headers.
 SEC("xdp")
 int generate(struct xdp_md *ctx)
 {
@@ -118,8 +116,7 @@ int generate(struct xdp_md *ctx)
 	return bpf_redirect(settings->generator_ifindex, 0);
 }
 
-// What every forwarder has to do at least: give the frame new MAC addresses,
-// here the old ones swapped.
+// What every forwarder has to do at least: give the frame new MAC addresses, here the old ones swapped.
 SEC("xdp")
 int redirect(struct xdp_md *ctx)
 {
