@@ -85,6 +85,8 @@ class Rig:
         self.collector.link(UPLINK, self.t_meter, self._t_meter_nic, offload=True)
         self.collector.address(UPLINK, f"{UPLINK_ADDRESS}/24")
         self.t_meter.address(self._t_meter_nic, f"{T_METER_ADDRESS}/24")
+        # The source NIC says nothing of its own, which a packet socket there would read too.
+        self.collector.sysctl(f"net/ipv6/conf/{self.source}/disable_ipv6", 1)
         # Of the devices that are still to come: a vxlan device would send solicitations of its own.
         self.collector.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
         self.collector.address(UPLINK, f"{UPLINK_IPV6}/64")
