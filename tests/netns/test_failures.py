@@ -154,7 +154,7 @@ def test_a_failed_apply_is_known_until_one_succeeds(box: Box) -> None:
 
 
 def kill_everywhere(box: Box, case: Case, then: Callable[[int], None]) -> None:
-    """At every fourth write. `then` is called after each kill, and must leave nothing of it."""
+    """At every seventh write. `then` is called after each kill, and must leave nothing of it."""
     prepare(box, case)
     for number, outcome in attempts(box, case, "write", "kill", step=7):
         assert (number, outcome.code) == (number, -9)
