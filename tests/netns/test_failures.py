@@ -132,7 +132,7 @@ def test_any_write_may_fail(wide_box: Box, case: Case) -> None:
     prepare(box, case)
     before = box.snapshot()
 
-    for number, outcome in attempts(box, case, "write", step=4):
+    for number, outcome in attempts(box, case, "write", step=2):
         assert (number, "Traceback" in outcome.err, outcome.err) == (number, False, outcome.err)
         if outcome.code == 0:
             assert (number, box.quick("status", "--json").code) == (number, 0)
@@ -154,9 +154,9 @@ def test_a_failed_apply_is_known_until_one_succeeds(box: Box) -> None:
 
 
 def kill_everywhere(box: Box, case: Case, then: Callable[[int], None]) -> None:
-    """At every seventh write. `then` is called after each kill, and must leave nothing of it."""
+    """At every fourth write. `then` is called after each kill, and must leave nothing of it."""
     prepare(box, case)
-    for number, outcome in attempts(box, case, "write", "kill", step=7):
+    for number, outcome in attempts(box, case, "write", "kill", step=4):
         assert (number, outcome.code) == (number, -9)
         then(number)
         prepare(box, case)
