@@ -175,25 +175,77 @@ def plan(options: Options, as_json: bool) -> None:
 
 
 @main_group.command()
+@click.option("--confirm-within", "seconds", type=click.IntRange(5, 86400), metavar="SECONDS",
+              help="Take it back after so long, unless `collector confirm` is run.")  # fmt: skip
 @click.pass_obj
-def apply(options: Options) -> None:
+def apply(options: Options, seconds: int | None) -> None:
     """Make the kernel do what the file says; all of it, or nothing.
 
     Frames flow on while it changes, and after the command has ended. A second
     run changes nothing.
 
     \b
-    Example:
+    Examples:
       collector apply && collector status
+      collector apply --confirm-within 120
     """
+    from collector.control import confirm
     from collector.control.apply import apply as carry_out
 
     with _changing(options) as netlink:
+        confirm.require_none(options.instance)
         file, host, warnings = _read(options, netlink)
         _warn(warnings)
-        done = carry_out(file.config, options.instance, netlink, host.route)
+        with confirm.within(options.instance, host.netns, seconds):
+            done = carry_out(file, options.instance, netlink, host.route)
     _warn(done.warnings)
     click.echo("\n".join(each.describe() for each in done.changes) or "nothing to change")
+    if seconds and done.changes:
+        click.echo(f"This is taken back in {seconds} s. To keep it: collector confirm")
+
+
+@main_group.command()
+@click.pass_obj
+def confirm(options: Options) -> None:
+    """Keep what `apply --confirm-within` made.
+
+    \b
+    Example:
+      collector confirm
+    """
+    from collector.control.confirm import confirm as keep
+
+    with _changing(options):
+        kept = keep(options.instance)
+    click.echo("kept" if kept else "nothing waits to be confirmed")
+
+
+@main_group.command(hidden=True)
+@click.argument("token")
+@click.pass_obj
+def guard(options: Options, token: str) -> None:
+    """What `apply --confirm-within` leaves behind: takes it back in time."""
+    from collector.control.confirm import guard as wait
+
+    with _netlink() as netlink:
+        wait(options.instance, token, netlink)
+
+
+@main_group.command()
+@click.pass_obj
+def run(options: Options) -> None:
+    """Apply the file, then follow what happens to this host. systemd runs this.
+
+    Stopping it stops no frame. SIGHUP reads the file again.
+
+    \b
+    Example:
+      systemctl status collector
+    """
+    from collector.control.agent import run as follow
+
+    with _netlink() as netlink:
+        follow(options.file, options.instance, netlink)
 
 
 @main_group.command()
@@ -206,11 +258,11 @@ def remove(options: Options) -> None:
       collector remove
     """
     from collector.control.apply import apply as carry_out
-    from collector.control.config import Config
+    from collector.control.config import BLANK
     from collector.datapath.tmeter import NO_ROUTE
 
     with _changing(options) as netlink:
-        done = carry_out(Config(), options.instance, netlink, NO_ROUTE)
+        done = carry_out(BLANK, options.instance, netlink, NO_ROUTE)
     click.echo("\n".join(each.describe() for each in done.changes) or "there is nothing to remove")
 
 

@@ -13,15 +13,10 @@ from pyroute2 import IPRoute
 
 from collector.control import changes as change
 from collector.control.changes import Change
+from collector.control.config import ConfigFile
 from collector.control.host import Host, read_host
-from collector.control.models import Config
+from collector.control.notes import Refusal, change_notes, instance_folder, read_notes, write_notes
 from collector.control.plan import Plan, interface_name, plan
-from collector.control.state import (
-    Refusal,
-    instance_folder,
-    read_notes,
-    write_notes,
-)  # fmt: skip
 from collector.control.transaction import EgressRefusedError, Transaction, explained
 from collector.datapath import attach, nic, program, tmeter
 from collector.datapath.attach import XdpRefusedError
@@ -36,20 +31,28 @@ NEIGHBOUR_PATIENCE = (
 
 @dataclass(frozen=True)
 class Applied:
-    changes: tuple[Change, ...]
+    plan: Plan
     host: Host  # as it is afterwards
     warnings: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return self.plan.changes
+
+
+class BusyError(HostError):
+    """Another process changes this host."""
 
 
 @contextmanager
 def alone(patience: float = LOCK_PATIENCE) -> Iterator[None]:
-    """HostError when another process goes on changing this host for longer than `patience` seconds."""
+    """BusyError when another process goes on changing this host for longer than `patience` seconds."""
     folder = os.open(program.BPFFS, os.O_RDONLY)
     deadline = time.monotonic() + patience
     try:
         while not _locked(folder):
             if time.monotonic() > deadline:
-                raise HostError("another collector command is at work", "Wait for it to end, then try again.")
+                raise BusyError("another collector command is at work", "Wait for it to end, then try again.")
             time.sleep(0.05)
         yield
     finally:
@@ -67,27 +70,35 @@ def _locked(folder: int) -> bool:
 def note_failure(instance: str) -> None:
     folder = instance_folder(instance)
     with suppress(OSError):  # what went wrong first is what has to be said
-        if folder.exists():
-            write_notes(folder, replace(read_notes(folder), failed=True))
+        failures = read_notes(folder).failures
+        change_notes(folder, failed=True, failures=failures + 1)
 
 
-def apply(config: Config, instance: str, netlink: IPRoute, route: tmeter.Route) -> Applied:
+def apply(file: ConfigFile, instance: str, netlink: IPRoute, route: tmeter.Route) -> Applied:
     """`route`: to the t-meter, or NO_ROUTE. HostError: the host refused, and what ran before runs on."""
-    t_meter = None if route is tmeter.NO_ROUTE else route.address
     _require_only_one(instance, read_host(netlink, instance, None).netns)
     _forget_stale_refusals(instance, netlink)
+    done = converge(file, instance, netlink, route)
+    return replace(done, warnings=tuple(_warn(done, netlink)))
+
+
+def converge(file: ConfigFile, instance: str, netlink: IPRoute, route: tmeter.Route) -> Applied:
+    """What `apply` does, without asking drivers again that have refused, and without waiting."""
+    t_meter = None if route is tmeter.NO_ROUTE else route.address
     while True:
         host = read_host(netlink, instance, t_meter)
-        wanted = plan(config, host)
+        wanted = plan(file.config, host)
         try:
-            Transaction(wanted, host, config, instance, netlink).run()
+            Transaction(wanted, host, file, instance, netlink).run()
         except EgressRefusedError as refusal:
             _remember(instance, host, refusal, "egress")
         except XdpRefusedError as refusal:
             _remember(instance, host, refusal, "source")
         else:
-            after = read_host(netlink, instance, t_meter)
-            return Applied(wanted.changes, after, tuple(_warn(wanted, netlink)))
+            if wanted.changes:
+                folder = instance_folder(instance)
+                change_notes(folder, applies=read_notes(folder).applies + 1)
+            return Applied(wanted, read_host(netlink, instance, t_meter))
 
 
 def _require_only_one(instance: str, netns: int) -> None:
@@ -135,9 +146,9 @@ def _remember(instance: str, host: Host, refusal: XdpRefusedError, role: str) ->
         write_notes(folder, replace(host.notes, netns=host.netns, refusals=(*others, known)))
 
 
-def _warn(wanted: Plan, netlink: IPRoute) -> Iterator[str]:
-    neighbour = wanted.wanted.neighbour
-    kept = any(isinstance(each, change.KeepNeighbour) for each in wanted.changes)
+def _warn(done: Applied, netlink: IPRoute) -> Iterator[str]:
+    neighbour = done.plan.wanted.neighbour
+    kept = any(isinstance(each, change.KeepNeighbour) for each in done.changes)
     if neighbour and kept and not tmeter.wait_for_neighbour(netlink, neighbour, NEIGHBOUR_PATIENCE):
         yield (
             f"{neighbour.address} does not answer {change.resolver(neighbour.address)}: frames wait for it, "

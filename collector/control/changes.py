@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from collector.control.state import Place, Tuning
+from collector.control.notes import Tuning
+from collector.control.state import Place
 from collector.datapath.settings import Address, Settings
 from collector.datapath.tmeter import Neighbour
 
@@ -62,7 +63,7 @@ class Load:
     former: Settings | None
 
     def describe(self) -> str:
-        names = ", ".join(source.name for source in self.settings.sources)
+        names = ", ".join(source.name for source in self.settings.sources) or "no source yet"
         what = "replace the program" if self.former else "load the program"
         return f"{what}: {names} to {self.settings.tmeter.name} ({self.settings.tmeter.address})"
 

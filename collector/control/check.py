@@ -4,42 +4,47 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path as FilePath
 
 from collector.control.config import ConfigFile
 from collector.control.conflicts import clash
 from collector.control.document import Path as Keys
-from collector.control.hooks import choose_hook, find_nic, source_nics
+from collector.control.hooks import choose_hook, find_nic, source_nic, source_nics
 from collector.control.host import Host
 from collector.control.models import ByMac, Source, SpanSource
 from collector.datapath import nic
 from collector.datapath.nic import Nic
 from collector.datapath.vxlan import ETHERNET_HEADER, OUTER_IP_OVERHEAD, OUTER_IPV6_OVERHEAD
-from collector.errors import HostError
+from collector.errors import HostError, InputError
 
 LEAST_PATH_MTU = {4: 576, 6: 1280}  # bytes that every host takes (RFC 791, RFC 8200)
 
 Problem = tuple[Keys, str]
 
 
-def check(file: ConfigFile, host: Host) -> tuple[str, ...]:
-    """Returns warnings. InputError: the file is wrong for this host; HostError: the host is not ready."""
-    problems = [*_source_problems(file, host), *_t_meter_problems(file, host)]
+def check(file: ConfigFile, host: Host, *, wait: bool = False) -> tuple[str, ...]:
+    """Returns warnings. InputError: the file is wrong for this host; HostError: the host is not ready.
+
+    `wait`: an interface that is not there may still come.
+    """
+    problems = [*_source_problems(file, host, wait), *_t_meter_problems(file, host)]
     if problems:
         for keys, words in problems:
             file.document.complain(keys, words)
         raise file.document.error(file.filename)
     if file.config.sources:
         _require_ready(file, host)
-    return tuple(_warnings(file, host))
+    return (*_warnings(file, host), *_metrics_warnings(file))
 
 
-def _source_problems(file: ConfigFile, host: Host) -> Iterator[Problem]:
+def _source_problems(file: ConfigFile, host: Host, wait: bool) -> Iterator[Problem]:
     seen: list[tuple[Source, Nic]] = []
     for index, source in enumerate(file.config.sources):
-        here = find_nic(source.interface, host)
+        here = source_nic(source, host) if wait else find_nic(source.interface, host)
         keys = ("sources", index, "interface")
         if here is None:
-            yield keys, _missing(source, host)
+            if not wait:
+                yield keys, _missing(source, host)
             continue
         for earlier, its_nic in seen:
             if here.ifindex == its_nic.ifindex:
@@ -165,6 +170,17 @@ def _warnings(file: ConfigFile, host: Host) -> Iterator[str]:
             yield from _fixed_offloads(here, names)
         if choose_hook(ifindex, sources, host).hook == "tc" and _has_strange_xdp(here, host):
             yield f"source {names}: another program is attached to {here.name} at XDP, and sees frames first"
+
+
+def _metrics_warnings(file: ConfigFile) -> Iterator[str]:
+    """No error: frames do not wait for somebody's certificate."""
+    from collector.control.http.webconfig import load_web  # slow, and rarely needed
+
+    if file.config.metrics.web_config:
+        try:
+            load_web(FilePath(file.config.metrics.web_config))
+        except InputError as error:
+            yield f"metrics: nothing is served until this is mended: {error}"
 
 
 def _sharing_warning(source: SpanSource, host: Host, here: Nic) -> Iterator[str]:

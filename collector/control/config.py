@@ -24,7 +24,18 @@ from collector.errors import InputError
 if TYPE_CHECKING:
     from yaml._yaml import Mark as FastMark
 
-__all__ = ["Config", "ConfigFile", "digest", "load", "load_file", "parse", "schema"]
+__all__ = [
+    "BLANK",
+    "Config",
+    "ConfigFile",
+    "digest",
+    "load",
+    "load_file",
+    "load_text",
+    "parse",
+    "read_file",
+    "schema",
+]
 
 MOST_BYTES = 1 << 20
 MOST_NESTED = 20
@@ -47,9 +58,14 @@ def load(path: Path) -> Config:
 
 
 def load_file(path: Path) -> ConfigFile:
-    content = _content(path)
+    return _parse(read_file(path, "with -c FILE"), str(path))
+
+
+def read_file(path: Path, how: str) -> Document:
+    """A YAML file's data, with all that is wrong in it as YAML; `how` the user names this file."""
+    content = _content(path, how)
     try:
-        return _parse(content.decode(), str(path))
+        return _read(content.decode().removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         document = Document()
         place = words.end(content[: error.start].decode())
@@ -57,38 +73,42 @@ def load_file(path: Path) -> ConfigFile:
         raise document.error(str(path)) from None
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, how: str) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
-        raise InputError(
-            f"{path}: there is no such file", "Write it, or name another with -c FILE."
-        ) from None
+        raise InputError(f"{path}: there is no such file", f"Write it, or name another {how}.") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: this is a directory", "Name the file in it with -c FILE.") from None
+        raise InputError(f"{path}: this is a directory", f"Name the file in it {how}.") from None
     except PermissionError:
         raise InputError(f"{path}: you may not read this file", "Run the command as root.") from None
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}", "Name another file with -c FILE.") from None
+        raise InputError(f"{path}: {error.strerror}", f"Name another file {how}.") from None
     if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: the file is larger than 1 MiB", "Name the configuration with -c FILE.")
+        raise InputError(f"{path}: the file is larger than 1 MiB", f"Name the configuration {how}.")
     return content
 
 
 def parse(text: str, filename: str) -> Config:
     """Raises one InputError with a line for every problem found, in the file's order."""
-    return _parse(text, filename).config
+    return load_text(text, filename).config
 
 
-def _parse(text: str, filename: str) -> ConfigFile:
-    document = _read(text.removeprefix("\ufeff"))
+def load_text(text: str, filename: str) -> ConfigFile:
+    return _parse(_read(text.removeprefix("\ufeff")), filename)
+
+
+def _parse(document: Document, filename: str) -> ConfigFile:
     if not document.problems and document.data in (None, {}):
         document.complain((), "the file is empty; a blank appliance needs no file, or one with 'version: 1'")
     config = None if document.problems and document.data is None else _validate(document)
     if config is None or document.problems:
         raise document.error(filename)
     return ConfigFile(config, document, filename)
+
+
+BLANK = ConfigFile(Config(), Document(), "")
 
 
 def digest(config: Config) -> str:
@@ -101,7 +121,7 @@ def schema() -> str:
 
 
 def _read(text: str) -> Document:
-    document = Document()
+    document = Document(text=text)
     if found := words.unprintable(text):
         document.complain((), *found)
         return document

@@ -24,6 +24,7 @@ MOST_SHOWN = 20
 @dataclass
 class Document:
     data: object = None
+    text: str = ""  # as it was read
     keys: dict[Path, Place] = field(default_factory=dict)
     values: dict[Path, Place] = field(default_factory=lambda: {(): (1, 1)})
     problems: dict[tuple[Place, Path], str] = field(default_factory=dict)

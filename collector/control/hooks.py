@@ -28,11 +28,25 @@ def find_nic(interface: str | ByMac, host: Host) -> Nic | None:
     return next((each for each in host.nics if each.name == interface), None)
 
 
+def source_nic(source: Source, host: Host) -> Nic | None:
+    """The one that the file names; where it was renamed since, the one that was called so."""
+    found = find_nic(source.interface, host)
+    if found is None:
+        for known in host.notes.sources:
+            if (known.name, known.interface) == (source.name, in_words(source.interface)):
+                return host.nic(known.ifindex)
+    return found
+
+
+def in_words(interface: str | ByMac) -> str:
+    return interface.mac if isinstance(interface, ByMac) else interface
+
+
 def source_nics(config: Config, host: Host) -> dict[int, list[Source]]:
     """The sources by ifindex; those whose NIC is not there are left out."""
     found: dict[int, list[Source]] = {}
     for source in config.sources:
-        each = find_nic(source.interface, host)
+        each = source_nic(source, host)
         if each:
             found.setdefault(each.ifindex, []).append(source)
     return found

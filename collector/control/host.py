@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-from collector.control.state import Notes, State, Tuning, instance_folder, read_notes, read_state
+from collector.control.notes import Notes, Tuning, instance_folder, read_notes
+from collector.control.state import State, read_state
 from collector.datapath import nic, program, splitter, tmeter
 from collector.datapath.nic import Nic
 from collector.datapath.settings import Address

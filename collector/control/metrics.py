@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from pyroute2 import IPRoute
 
-from collector.control.state import instance_folder, read_notes
+from collector.control.notes import instance_folder, read_notes
 from collector.control.status import SourceStatus, Status, TMeterStatus, read_status
 from collector.datapath.nic import NicDrops, read_drops
 from collector.version import version

@@ -20,10 +20,12 @@ from collector.control.values import (
     TMeterAddress,
     VlanId,
     Vni,
+    WholePath,
     endpoint,
 )  # fmt: skip
 
 MOST_VNIS = 1024
+MOST_LISTENS = 16
 
 
 class _Model(BaseModel):
@@ -192,12 +194,36 @@ class TMeter(_Model):
     probe: Probe = Field("icmp", description="how its health is tested: icmp, tcp:PORT or none")
 
 
+def _listen(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        return _LISTEN.validate_python(value)
+    found = _LISTENS.validate_python(tuple(value))
+    if not 1 <= len(found) <= MOST_LISTENS:
+        raise ValueError(f"the list has {len(found)} addresses; use 1 to {MOST_LISTENS}")
+    for index, each in enumerate(found):
+        if endpoint(each) in map(endpoint, found[:index]):
+            raise ValueError(f"{show(each)} is there twice; remove one of the two")
+    return found
+
+
+_LISTEN = TypeAdapter[str](Listen)
+_LISTENS = TypeAdapter[tuple[str, ...]](tuple[Listen, ...])
+_ListenList = Annotated[
+    tuple[Listen, ...], Field(json_schema_extra={"minItems": 1, "maxItems": MOST_LISTENS})
+]
+
+
 class Metrics(_Model):
-    listen: Listen = Field("127.0.0.1:9747", description="the address and port of /metrics")
+    listen: Annotated[Listen | _ListenList, BeforeValidator(_listen)] = Field(
+        "127.0.0.1:9747", description="the address and port of /metrics, or a list of them"
+    )
+    web_config: Annotated[WholePath | None, BeforeValidator(_given)] = Field(
+        None, description="a web configuration file of the Prometheus exporters' kind: TLS and passwords"
+    )
 
     @property
-    def endpoint(self) -> tuple[str, int]:
-        return endpoint(self.listen)
+    def endpoints(self) -> tuple[tuple[str, int], ...]:
+        return tuple(map(endpoint, (self.listen,) if isinstance(self.listen, str) else self.listen))
 
 
 def _version(value: object) -> object:

@@ -25,10 +25,11 @@ from collector.control.changes import (
     WatchLosses,
 )  # fmt: skip
 from collector.control.config import digest
-from collector.control.hooks import choose_hook, refusal, source_nics
+from collector.control.hooks import choose_hook, in_words, refusal, source_nics
 from collector.control.host import LOOPBACK, Host
 from collector.control.models import Config, Source, SpanSource, VniMap
-from collector.control.state import AT_SPLITTER, Place, State, Tuning
+from collector.control.notes import Known, Tuning
+from collector.control.state import AT_SPLITTER, Place, State
 from collector.datapath import nic, settings
 from collector.datapath.attach import BYSTANDER, FORWARD_TC, FORWARD_XDP, Hook
 from collector.datapath.nic import Nic
@@ -78,12 +79,21 @@ def wanted_state(config: Config, host: Host) -> State:
         counters=True,
         digest=digest(config),
         build=host.build,
+        sources=tuple(_known(config, by_nic, host)),
     )
+
+
+def _known(config: Config, by_nic: Mapping[int, list[Source]], host: Host) -> Iterator[Known]:
+    slots, former = _slots(config, host), {each.name: each.ifindex for each in host.notes.sources}
+    for source in config.sources:
+        here = [ifindex for ifindex, sources in by_nic.items() if source in sources]
+        ifindex = here[0] if here else former.get(source.name, 0)
+        yield Known(source.name, slots[source.name], source.type, in_words(source.interface), ifindex)
 
 
 def _settings(config: Config, host: Host, by_nic: Mapping[int, list[Source]]) -> settings.Settings:
     route, t_meter = host.route, config.t_meters[0]
-    slots = _slots(config, host.state)
+    slots = _slots(config, host)
     sources = [
         _source(source, slots[source.name], ifindex, host)
         for ifindex, here in by_nic.items()
@@ -105,9 +115,10 @@ def _settings(config: Config, host: Host, by_nic: Mapping[int, list[Source]]) ->
     )
 
 
-def _slots(config: Config, state: State) -> dict[str, int]:
+def _slots(config: Config, host: Host) -> dict[str, int]:
     """A source keeps its slot, and with it its counters, for as long as its name stays in the file."""
-    held = {source.name: source.slot for source in state.settings.sources} if state.settings else {}
+    running = host.state.settings.sources if host.state.settings else ()
+    held = {each.name: each.slot for each in running} | {each.name: each.slot for each in host.notes.sources}
     names = [source.name for source in config.sources]
     kept = {name: held[name] for name in names if name in held}
     unused = [slot for slot in range(settings.MAX_SOURCES) if slot not in held.values()]

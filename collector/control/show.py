@@ -71,11 +71,15 @@ def print_status(report: Report) -> None:
     console, status = _console(), report.status
     if not status.configured:
         console.print("not configured: nothing is forwarded")
+        for notice in status.notices:
+            console.print(Text(f"  * {notice}", style="yellow"))
         return
     colour, word = ("green", "healthy") if status.healthy else ("red", "NOT healthy")
     console.print(f"instance {status.instance}: [{colour}]{word}[/]")
     for problem in status.problems:
         console.print(Text(f"  ! {problem}", style="red"))
+    for notice in status.notices:
+        console.print(Text(f"  * {notice}", style="yellow"))
     for source in status.sources:
         console.print()
         _print_source(console, source, report.rates.get(source.name))
@@ -85,6 +89,10 @@ def print_status(report: Report) -> None:
         console.print(f"t-meter [bold]{t_meter.name}[/]  {_endpoint(t_meter)}  {state}")
         console.print(f"  sent      {t_meter.frames:>15,} frames  {_size(t_meter.bytes)}")
         console.print(f"  path MTU  {t_meter.path_mtu:>15,} bytes")
+        if t_meter.round_trip_seconds is not None:
+            console.print(f"  answers in {1000 * t_meter.round_trip_seconds:>14,.1f} ms")
+        if t_meter.hint and t_meter.hint != t_meter.why:
+            console.print(Text(f"  * {t_meter.hint}", style="yellow"))
 
 
 def _endpoint(t_meter: TMeterStatus) -> str:

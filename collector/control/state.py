@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field, replace
-from ipaddress import ip_address
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from pyroute2 import IPRoute
 
-from collector.datapath import attach, libbpf, maps, program
+from collector.control.notes import Known, Notes, Tuning
+from collector.datapath import attach, maps, program
 from collector.datapath.attach import Hook
 from collector.datapath.nic import Nic
 from collector.datapath.settings import Settings
@@ -20,32 +18,12 @@ from collector.datapath.tmeter import Neighbour
 from collector.errors import HostError
 
 AT_SPLITTER = -1  # stands for the splitter's ifindex, which only the kernel knows
-_NOTES_SIZE = 65536
 
 
 @dataclass(frozen=True, order=True)
 class Place:
     ifindex: int
     hook: Hook
-
-
-@dataclass(frozen=True, order=True)
-class Tuning:
-    """A setting of an interface: `up`, `promiscuous`, an offload, or a key of net.FAMILY.conf.NIC."""
-
-    ifindex: int
-    kind: str  # "flag", "feature" or "sysctl"
-    name: str
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why an interface takes no native XDP, or as egress no redirected frames; true for one MTU."""
-
-    ifindex: int
-    role: str  # "source" or "egress"
-    mtu: int
-    words: str
 
 
 @dataclass(frozen=True)
@@ -58,71 +36,10 @@ class State:
     splitter: bool = False  # there, up, and known to the program
     counters: bool = False  # pinned
     digest: str = ""  # of the configuration file
+    sources: tuple[Known, ...] = ()
     build: str = ""  # of the program: an upgraded package replaces it
     own_programs: frozenset[int] = frozenset()  # ids
     lost: frozenset[Place] = frozenset()  # pinned, but no frame passes there any more
-
-
-@dataclass(frozen=True)
-class Notes:
-    """What cannot be read back from the kernel, kept in a pinned map beside the program.
-
-    `origins`: what the tunings were before us, for `remove`; `tuned`: what they are to be now.
-    """
-
-    netns: int = 0
-    digest: str = ""
-    build: str = ""
-    origins: Mapping[Tuning, str] = field(default_factory=dict)
-    tuned: Mapping[Tuning, str] = field(default_factory=dict)
-    refusals: tuple[Refusal, ...] = ()
-    neighbour: Neighbour | None = None
-    failed: bool = False  # the last apply
-
-
-def instance_folder(instance: str) -> Path:
-    return program.BPFFS / "collector" / instance
-
-
-def read_notes(folder: Path) -> Notes:
-    fd = libbpf.pinned(folder / "notes") if folder.exists() else None
-    if fd is None:
-        return Notes()
-    raw: dict[str, Any] = json.loads(maps.lookup(fd, bytes(4))[0].rstrip(b"\0") or b"{}")
-    neighbour = raw.get("neighbour")
-    return Notes(
-        netns=raw.get("netns", 0),
-        digest=raw.get("digest", ""),
-        build=raw.get("build", ""),
-        origins=_tunings(raw.get("origins", [])),
-        tuned=_tunings(raw.get("tuned", [])),
-        refusals=tuple(Refusal(*each) for each in raw.get("refusals", [])),
-        neighbour=Neighbour(neighbour[0], ip_address(neighbour[1])) if neighbour else None,
-        failed=raw.get("failed", False),
-    )
-
-
-def _tunings(raw: list[Any]) -> dict[Tuning, str]:
-    return {Tuning(*key): value for key, value in raw}
-
-
-def write_notes(folder: Path, notes: Notes) -> None:
-    neighbour = notes.neighbour
-    raw = {
-        "netns": notes.netns,
-        "digest": notes.digest,
-        "build": notes.build,
-        "origins": [[astuple(key), value] for key, value in notes.origins.items()],
-        "tuned": [[astuple(key), value] for key, value in notes.tuned.items()],
-        "refusals": [[each.ifindex, each.role, each.mtu, each.words] for each in notes.refusals],
-        "neighbour": [neighbour.ifindex, str(neighbour.address)] if neighbour else None,
-        "failed": notes.failed,
-    }
-    fd = libbpf.pinned(folder / "notes")
-    if fd is None:
-        fd = maps.create_array("notes", _NOTES_SIZE)
-        libbpf.pin(fd, folder / "notes")
-    maps.update(fd, bytes(4), json.dumps(raw).encode().ljust(_NOTES_SIZE, b"\0"))
 
 
 def read_state(
@@ -156,6 +73,7 @@ def read_state(
         splitter=known,
         counters=all((folder / name).exists() for name in program.KEPT_MAPS),
         digest=notes.digest,
+        sources=notes.sources,
         build=notes.build,
         own_programs=attach.program_ids(folder),
         lost=frozenset(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -12,8 +12,10 @@ from pyroute2 import IPRoute
 from collector.control.changes import resolver
 from collector.control.hooks import why_not_native
 from collector.control.host import Host, read_host
+from collector.control.notes import Known, instance_folder
+from collector.control.observed import Observed, boottime, read_observed
 from collector.control.plan import interface_name
-from collector.control.state import AT_SPLITTER, Place, instance_folder
+from collector.control.state import AT_SPLITTER, Place
 from collector.datapath import counters, tmeter
 from collector.datapath.attach import BYSTANDER, Hook
 from collector.datapath.settings import Settings, Source, SourceType, TMeter, VniRule
@@ -40,7 +42,10 @@ class SourceStatus:
 
 @dataclass(frozen=True)
 class TMeterStatus:
-    """`up`: there is a route, and the next hop answers. What the t-meter itself does is not known."""
+    """`up`: there is a route, the next hop answers, and so does the probe, where the agent has one.
+
+    `hint`: what else there is to know, such as a probe that fails while frames flow.
+    """
 
     name: str
     address: str
@@ -50,14 +55,24 @@ class TMeterStatus:
     frames: int
     bytes: int
     path_mtu: int
+    hint: str = ""
+    round_trip_seconds: float | None = None
+    path_errors: Mapping[str, int] = field(default_factory=dict)  # ICMP errors by kind
 
 
 @dataclass(frozen=True)
 class Status:
+    """`detached`: of the problems, those that keep the data plane from being as it was applied;
+    `waiting`: what the agent waits for; `notices`: what is no problem, but worth knowing."""
+
     instance: str
     healthy: bool
     configured: bool
     problems: tuple[str, ...]
+    detached: tuple[str, ...]
+    waiting: tuple[str, ...]
+    notices: tuple[str, ...]
+    agent: bool
     sources: tuple[SourceStatus, ...]
     t_meters: tuple[TMeterStatus, ...]
 
@@ -67,27 +82,59 @@ class Status:
 
 def read_status(instance: str, netlink: IPRoute) -> Status:
     host = read_host(netlink, instance, None)
-    settings = host.state.settings
-    if settings:
-        host = replace(host, route=tmeter.find_route(netlink, settings.tmeter.address))
-    folder = instance_folder(instance)
+    settings, folder = host.state.settings, instance_folder(instance)
+    observed = read_observed(folder)
+    waiting = observed.waiting if observed else ()
+    notices = tuple(_notices(host, observed))
+    configured = bool(host.notes.digest) or bool(waiting)
     if settings is None or not host.state.counters:
-        configured = bool(host.notes.digest)
         what = "the counters are gone" if settings else "the program is not attached any more"
-        lost = (f"{what}; run: collector apply",) if configured else ()
-        return Status(instance, not configured, configured, lost, (), ())
+        lost = (f"{what}; run: collector apply",) if host.notes.digest else ()
+        troubles = (*lost, *waiting)
+        return Status(
+            instance, not troubles, configured, troubles, troubles, waiting, notices, bool(observed), (), ()
+        )
+    host = replace(host, route=tmeter.find_route(netlink, settings.tmeter.address))
     now = time.clock_gettime(time.CLOCK_MONOTONIC)
     sources = tuple(
         _source(source, counters.read_source(folder, source.slot), host, now) for source in settings.sources
     )
-    t_meter = _t_meter(settings.tmeter, host.route, counters.read_tmeter(folder), netlink)
-    problems = tuple(_problems(settings, host))
-    return Status(instance, not problems, True, problems, sources, (t_meter,))
+    absent = [each for each in host.notes.sources if each.name not in {source.name for source in sources}]
+    t_meter = _t_meter(settings.tmeter, host.route, counters.read_tmeter(folder), netlink, observed)
+    detached = tuple(_detached(settings, host, absent))
+    problems = (*detached, *_down(settings, host), *waiting)
+    away = tuple(_absent(each, counters.read_source(folder, each.slot), now) for each in absent)
+    return Status(
+        instance, not problems, True, problems, detached, waiting, notices, bool(observed),
+        (*sources, *away), (t_meter,),
+    )  # fmt: skip
+
+
+def _notices(host: Host, observed: Observed | None) -> Iterator[str]:
+    pending = host.notes.pending
+    if pending:
+        left = max(0, round(pending.deadline - boottime()))
+        yield f"the last apply is taken back in {left} s unless you run: collector confirm"
+    if host.notes.unconfirmed and not (observed and observed.file_error):
+        yield "the last apply was not confirmed in time: the configuration before it is in use again"
+    if observed:
+        yield from filter(None, (observed.file_error, observed.name_error, observed.listen_error))
+
+
+def _absent(known: Known, counted: counters.SourceCounters, now: float) -> SourceStatus:
+    """Its counters are kept until it comes back."""
+    return SourceStatus(
+        known.name, known.type, known.interface, UNATTACHED, "", "", counted.frames, counted.bytes,
+        counted.passed_frames, counted.drops, _age(counted, now),
+    )  # fmt: skip
+
+
+def _age(counted: counters.SourceCounters, now: float) -> float | None:
+    return None if counted.last_frame is None else max(0.0, round(now - counted.last_frame, 3))
 
 
 def _source(source: Source, counted: counters.SourceCounters, host: Host, now: float) -> SourceStatus:
     hook = attached_hook(source.ifindex, host)
-    age = None if counted.last_frame is None else max(0.0, round(now - counted.last_frame, 3))
     return SourceStatus(
         name=source.name,
         type=source.type.name.lower(),
@@ -99,7 +146,7 @@ def _source(source: Source, counted: counters.SourceCounters, host: Host, now: f
         bytes=counted.bytes,
         passed_frames=counted.passed_frames,
         drops=counted.drops,
-        last_frame_age_seconds=age,
+        last_frame_age_seconds=_age(counted, now),
     )
 
 
@@ -130,22 +177,36 @@ def _vni_in_words(source: Source) -> str:
 
 
 def _t_meter(
-    wanted: TMeter, route: tmeter.Route, counted: counters.TMeterCounters, netlink: IPRoute
+    wanted: TMeter,
+    route: tmeter.Route,
+    counted: counters.TMeterCounters,
+    netlink: IPRoute,
+    observed: Observed | None,
 ) -> TMeterStatus:
     why = route.refusal
     if not why:
         neighbour = tmeter.Neighbour(route.ifindex, route.next_hop)
         answers = tmeter.neighbour_state(netlink, neighbour) & tmeter.NUD_VALID
         why = "" if answers else f"{route.next_hop} does not answer {resolver(route.next_hop)}"
+    if not why and observed and observed.up is False:
+        why = observed.probe
+    seen = observed or Observed()
     return TMeterStatus(
         wanted.name, str(wanted.address), wanted.port, not why, why, counted.frames, counted.bytes,
-        wanted.path_mtu,
+        wanted.path_mtu, seen.hint, seen.round_trip_seconds,
+        {kind: count for kind, count, _ in seen.complaints},
     )  # fmt: skip
 
 
-def _problems(settings: Settings, host: Host) -> Iterator[str]:
+def _detached(settings: Settings, host: Host, absent: list[Known]) -> Iterator[str]:
+    for each in absent:
+        yield f"source {each.name}: there is no interface {each.interface}; it is used as soon as it comes"
     for source in settings.sources:
-        yield from _source_problems(source, host)
+        here = host.nic(source.ifindex)
+        if here is None:
+            yield f"source {source.name}: its interface is gone"
+        elif attached_hook(source.ifindex, host) is None:
+            yield f"source {source.name}: nothing is attached to {here.name}; run: collector apply"
     for place in sorted(host.state.lost):
         if host.nic(place.ifindex) and attached_hook(place.ifindex, host):
             yield (
@@ -161,13 +222,17 @@ def _problems(settings: Settings, host: Host) -> Iterator[str]:
         yield "the splitter (collector-tx, collector-rx) is not as it should be; run: collector apply"
 
 
-def _source_problems(source: Source, host: Host) -> Iterator[str]:
-    here = host.nic(source.ifindex)
-    if here is None:
-        yield f"source {source.name}: its interface is gone"
-    elif attached_hook(source.ifindex, host) is None:
-        yield f"source {source.name}: nothing is attached to {here.name}; run: collector apply"
-    elif not here.up:
-        yield f"source {source.name}: {here.name} is down"
-    elif not here.carrier:
-        yield f"source {source.name}: {here.name} has no link; is the cable in?"
+def _down(settings: Settings, host: Host) -> Iterator[str]:
+    """Attached as it should be, and yet no frame can come."""
+    names = {each.name: each.interface for each in host.notes.sources}
+    for source in settings.sources:
+        here = host.nic(source.ifindex)
+        if here is None:
+            continue
+        if not here.up:
+            yield f"source {source.name}: {here.name} is down"
+        elif not here.carrier:
+            yield f"source {source.name}: {here.name} has no link; is the cable in?"
+        wanted = names.get(source.name, here.name)
+        if ":" not in wanted and wanted != here.name:
+            yield f"source {source.name}: {wanted} is called {here.name} now; write that in the file"

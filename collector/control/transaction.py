@@ -15,10 +15,18 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from collector.control import changes as change
 from collector.control.changes import Change
+from collector.control.config import ConfigFile
 from collector.control.host import Host, read_host, tune
-from collector.control.models import Config
+from collector.control.notes import (
+    Refusal,
+    instance_folder,
+    read_notes,
+    read_text,
+    write_notes,
+    write_text,
+)
 from collector.control.plan import Plan, plan
-from collector.control.state import AT_SPLITTER, Place, Refusal, instance_folder, read_notes, write_notes
+from collector.control.state import AT_SPLITTER, Place
 from collector.datapath import attach, counters, libbpf, nic, program, splitter, tmeter
 from collector.datapath.attach import Hook, XdpRefusedError
 from collector.datapath.libbpf import BpfError, Fd
@@ -35,10 +43,10 @@ class EgressRefusedError(XdpRefusedError):
 
 
 class Transaction:
-    def __init__(self, wanted: Plan, host: Host, config: Config, instance: str, netlink: IPRoute) -> None:
+    def __init__(self, wanted: Plan, host: Host, file: ConfigFile, instance: str, netlink: IPRoute) -> None:
         self.plan = wanted
         self.host = host
-        self.config = config
+        self.file = file
         self.instance = instance
         self.netlink = netlink
         self.t_meter = None if host.route is tmeter.NO_ROUTE else host.route.address
@@ -154,7 +162,8 @@ class Transaction:
             if not (self.folder / name).exists():
                 self._undo_by((self.folder / name).unlink, missing_ok=True)
                 libbpf.pin(self.object.map(name), self.folder / name)
-        former = {(source.slot, source.name) for source in each.former.sources} if each.former else set()
+        former = {(known.slot, known.name) for known in self.host.notes.sources}
+        former |= {(source.slot, source.name) for source in each.former.sources} if each.former else set()
         for source in each.settings.sources:
             if (source.slot, source.name) not in former:
                 counters.reset_source(self.folder, source.slot)
@@ -170,11 +179,7 @@ class Transaction:
     @_carry_out.register
     def _watch_losses(self, _each: change.WatchLosses) -> None:
         for name in program.LOSS_PROGRAMS:
-            path = self.folder / name
-            former = libbpf.pinned(path)
-            self._undo_by(
-                partial(libbpf.pin, former, path) if former else partial(path.unlink, missing_ok=True)
-            )
+            self._repin_by_undo(name)
         attach.watch_losses(self._loaded, self.folder)
 
     @_carry_out.register
@@ -224,7 +229,7 @@ class Transaction:
 
     def _verify(self) -> None:
         host = read_host(self.netlink, self.instance, self.t_meter)
-        left = [each for each in plan(self.config, host).changes if not isinstance(each, _LAST)]
+        left = [each for each in plan(self.file.config, host).changes if not isinstance(each, _LAST)]
         if left:
             words = "; ".join(each.describe() for each in left)
             raise HostError(f"the kernel took the changes, but this is still to do: {words}")
@@ -236,14 +241,24 @@ class Transaction:
             notes,
             digest=wanted.digest,
             build=wanted.build,
+            sources=wanted.sources,
             origins={key: value for key, value in notes.origins.items() if key in wanted.tunings},
             tuned=wanted.tunings,
             neighbour=wanted.neighbour,
             refusals=(*notes.refusals, *self.refusals),
             failed=False,
+            unconfirmed="",
         )
         if settled != notes:
             write_notes(self.folder, settled)
+        if read_text(self.folder, "configuration") != self.file.document.text:
+            self._repin_by_undo("configuration")
+            write_text(self.folder, "configuration", self.file.document.text)
+
+    def _repin_by_undo(self, name: str) -> None:
+        path = self.folder / name
+        former = libbpf.pinned(path)
+        self._undo_by(partial(libbpf.pin, former, path) if former else partial(path.unlink, missing_ok=True))
 
 
 @contextmanager

@@ -19,12 +19,14 @@ _LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = rf"(?=.{{1,253}}$)({_LABEL}\.)*{_LABEL}\.?"
 _IPV4_LIKE = r"(.*\.)?([0-9]+|0[xX][0-9A-Fa-f]*)"  # what resolvers read as an IPv4 address
 _LISTEN = rf"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):{_PORT}$"
+_WHOLE_PATH = r"^/[^/].*$"
 
 ADVICE = {
     _NAME: "use 1 to 31 of a-z, 0-9, '-' and '_', and begin with a letter or a digit",
     _MAC: 'write the MAC address of one NIC, such as "00:15:5d:01:02:03"',
     _PROBE: "use 'icmp', 'none', or 'tcp:PORT' such as tcp:443",
     _LISTEN: 'write an IP address and a port, such as "127.0.0.1:9747" or "[::1]:9747"',
+    _WHOLE_PATH: "write the whole path, such as /etc/collector/web.yml",
 }
 
 _HERE, _ITS_OWN = "{} cannot be another machine", "the t-meter's own address"
@@ -132,5 +134,6 @@ Flag = Annotated[bool, Field(strict=True)]
 VlanId = Annotated[int, Field(strict=True, ge=1, le=4094)]
 Probe = Annotated[str, Field(strict=True, pattern=_PROBE)]
 Listen = Annotated[str, Field(strict=True, pattern=_LISTEN), AfterValidator(_listen)]
+WholePath = Annotated[str, Field(strict=True, pattern=_WHOLE_PATH)]
 Sender = Annotated[Network, BeforeValidator(_sender)]
 TMeterAddress = Annotated[Address | str, BeforeValidator(_t_meter_address)]

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from collector.operate.report import NANOSECONDS, Report
+from collector.operate.streams import rtp_by_stream, rtp_facts
 
 MOST_VNIS_SHOWN = 20
 
@@ -120,7 +121,7 @@ def render(report: Report) -> RenderableType:
         parts += [_summary_table(report), *_more_vnis(report), Text("")]
     else:
         parts += [Text(_nothing_arrived(report), style="yellow"), Text("")]
-    return Group(*parts, _facts(report))
+    return Group(*parts, _facts(report), *rtp_by_stream(report.rtp))
 
 
 def _nothing_arrived(report: Report) -> str:
@@ -189,7 +190,9 @@ def _facts(report: Report) -> Table:
     facts.add_column()
     for name, value in _sip_facts(report):
         facts.add_row(name, value)
-    facts.add_row("RTP-like frames", f"{report.rtp_frames:,}")
+    facts.add_row("RTP-like frames", f"{report.rtp.packets:,}")
+    for name, value in rtp_facts(report.rtp):
+        facts.add_row(name, value)
     facts.add_row("Not VXLAN", _not_vxlan(report))
     if report.odd:
         facts.add_row("Odd VXLAN", Text(f"{report.odd:,} with a reserved bit set (counted above)", "yellow"))

@@ -22,17 +22,25 @@ _ports = struct.Struct("!HH").unpack_from
 
 
 class Packet(NamedTuple):
-    """An IP packet's transport header begins at `start`; the packet ends at `end`. Both are frame offsets."""
+    """An IP packet's header begins at `at`, its transport header at `start`; it ends at `end`.
+
+    All are offsets in the frame.
+    """
 
     protocol: int
+    at: int
     start: int
     end: int
 
 
 class Payload(NamedTuple):
-    """What a UDP datagram or a TCP segment carries is frame[start:end], and is never empty."""
+    """What a UDP datagram or a TCP segment carries is frame[start:end], and is never empty.
+
+    The header of its IP packet begins at `at`.
+    """
 
     protocol: int
+    at: int
     source_port: int
     destination_port: int
     start: int
@@ -44,7 +52,7 @@ def find_payload(frame: Buffer) -> Payload | None:
     packet = _find_packet(frame)
     if packet is None:
         return None
-    protocol, start, end = packet
+    protocol, at, start, end = packet
     if protocol == UDP:
         payload = start + 8
     elif protocol == TCP and start + 20 <= end:
@@ -54,12 +62,18 @@ def find_payload(frame: Buffer) -> Payload | None:
     if payload >= end:
         return None
     source, destination = _ports(frame, start)
-    return Payload(protocol, source, destination, payload, end)
+    return Payload(protocol, at, source, destination, payload, end)
+
+
+def addresses(frame: Buffer, payload: Payload) -> bytes:
+    """The source's and the destination's, one after the other: 8 or 32 bytes."""
+    at = payload.at
+    return bytes(frame[at + 12 : at + 20] if frame[at] >> 4 == 4 else frame[at + 8 : at + 40])
 
 
 def looks_like_rtp(frame: Buffer, payload: Payload) -> bool:
     """RFC 3550: version 2, a payload type in use (RTCP's are not), and an even port above the system's."""
-    protocol, source, destination, start, end = payload
+    protocol, _, source, destination, start, end = payload
     if protocol != UDP or source < 1024 or destination < 1024 or (source & destination & 1):
         return False
     first = frame[start]
@@ -89,7 +103,7 @@ def _ipv4(frame: Buffer, at: int, size: int) -> Packet | None:
     if at + 20 > size or frame[at] >> 4 != 4 or _u16(frame, at + 6)[0] & 0x1FFF:
         return None
     start = at + max(frame[at] & 0x0F, 5) * 4
-    return Packet(frame[at + 9], start, _end(at, _u16(frame, at + 2)[0], size))
+    return Packet(frame[at + 9], at, start, _end(at, _u16(frame, at + 2)[0], size))
 
 
 def _ipv6(frame: Buffer, at: int, size: int) -> Packet | None:
@@ -99,7 +113,7 @@ def _ipv6(frame: Buffer, at: int, size: int) -> Packet | None:
     end = _end(start, _u16(frame, at + 4)[0], size)
     for _ in range(_MOST_IPV6_OPTIONS):
         if protocol not in _IPV6_OPTIONS and protocol != _IPV6_FRAGMENT:
-            return Packet(protocol, start, end)
+            return Packet(protocol, at, start, end)
         if start + 8 > end or (protocol == _IPV6_FRAGMENT and _u16(frame, start + 2)[0] & 0xFFF8):
             return None
         step = 8 if protocol == _IPV6_FRAGMENT else (frame[start + 1] + 1) * 8

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from collector.operate import sip
-from collector.operate.inner import UDP, find_payload, looks_like_rtp
+from collector.operate import rtp, sip
+from collector.operate.inner import find_payload, looks_like_rtp
 
 VXLAN_HEADER = 8
 VNI_FLAG = 0x08
@@ -54,7 +54,7 @@ class Report:
     frames: int = 0
     vnis: dict[int, VniCount] = field(default_factory=dict)
     sip: sip.SipSummary = field(default_factory=sip.SipSummary)
-    rtp_frames: int = 0
+    rtp: rtp.RtpSummary = field(default_factory=rtp.RtpSummary)
     malformed: dict[str, int] = field(default_factory=lambda: {"too_short": 0, "flags": 0})
     odd: int = 0
     socket_drops: int = 0
@@ -71,8 +71,9 @@ class Report:
         if flags != VNI_FLAG or reserved or word[3]:
             self.odd += 1
         frame = datagram[VXLAN_HEADER:]
-        self._count(word[0] << 16 | word[1] << 8 | word[2], len(frame), arrived_ns)
-        self._look_inside(frame)
+        vni = word[0] << 16 | word[1] << 8 | word[2]
+        self._count(vni, len(frame), arrived_ns)
+        self._look_inside(vni, frame, arrived_ns)
         return frame
 
     def _count(self, vni: int, size: int, arrived_ns: int) -> None:
@@ -82,17 +83,19 @@ class Report:
         count.add(size, arrived_ns)
         self.frames += 1
 
-    def _look_inside(self, frame: memoryview) -> None:
+    def _look_inside(self, vni: int, frame: memoryview, arrived_ns: int) -> None:
         payload = find_payload(frame)
         if payload is None:
             return
         if frame[payload.start] & 0x80:
-            if payload.protocol == UDP and looks_like_rtp(frame, payload):
-                self.rtp_frames += 1
+            if looks_like_rtp(frame, payload):
+                self.rtp.add(vni, frame, payload, arrived_ns)
             return
-        message = sip.parse(bytes(frame[payload.start : payload.end]))
+        text = bytes(frame[payload.start : payload.end])
+        message = sip.parse(text)
         if message:
             self.sip.add(message)
+            self.rtp.codecs.learn(text)
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -103,7 +106,8 @@ def to_json(report: Report) -> dict[str, Any]:
         "frames": report.frames,
         "vnis": {str(vni): _vni_json(count) for vni, count in sorted(report.vnis.items())},
         "sip": _sip_json(report.sip),
-        "rtp_frames": report.rtp_frames,
+        "rtp_frames": report.rtp.packets,
+        "rtp": rtp.to_json(report.rtp),
         "malformed": dict(report.malformed),
         "odd": report.odd,
         "socket_drops": report.socket_drops,

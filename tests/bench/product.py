@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector.control.state import instance_folder
+from collector.control.notes import instance_folder
 from collector.datapath import attach
 from collector.datapath.libbpf import ProgramInfo
 from collector.errors import HostError

@@ -9,7 +9,8 @@ from collector.control import config as reading
 from collector.control.config import ConfigFile
 from collector.control.host import LOOPBACK, Host
 from collector.control.models import Config
-from collector.control.state import Notes, State, Tuning
+from collector.control.notes import Notes, Tuning
+from collector.control.state import State
 from collector.datapath import nic
 from collector.datapath.nic import Feature, Nic
 from collector.datapath.tmeter import Neighbour, Route
@@ -48,7 +49,7 @@ FEATURES = {
 
 
 def file(*sources: str, t_meters: str = T_METERS) -> ConfigFile:
-    return reading._parse(f"version: 1\nsources: [{', '.join(sources)}]\n{t_meters}\n", "c.yaml")
+    return reading.load_text(f"version: 1\nsources: [{', '.join(sources)}]\n{t_meters}\n", "c.yaml")
 
 
 def config(*sources: str, t_meters: str = T_METERS) -> Config:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from collector.control.state import instance_folder
+from collector.control.notes import instance_folder
 from collector.operate.lab import Lab, Namespace, ensure_bpffs
 from tests.lib.tap import Tap, send
 

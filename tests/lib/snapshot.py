@@ -120,6 +120,7 @@ def _pinned(path: Path) -> tuple[str, Any]:
         raw = bytes(int(octet, 16) for octet in cell["value"])
         notes = json.loads(raw.rstrip(b"\0") or b"{}")
         notes.pop("failed", None)
+        notes.pop("failures", None)
         return "notes", notes
     for kind, key in (("link", "prog_id"), ("prog", "id"), ("map", "id")):
         fact = bpftool(kind, "show", "pinned", str(path))

@@ -198,7 +198,9 @@ def test_interface_by_mac(written: str) -> None:
     ],
 )
 def test_listen(listen: str, endpoint: tuple[str, int]) -> None:
-    assert parse(f"version: 1\nmetrics: {{listen: '{listen}'}}", "f").metrics.endpoint == endpoint
+    assert parse(f"version: 1\nmetrics: {{listen: '{listen}'}}", "f").metrics.endpoints == (endpoint,)
+    both = parse(f"version: 1\nmetrics: {{listen: ['{listen}', '[::2]:1'], web_config: /w}}", "f")
+    assert both.metrics.endpoints == (endpoint, ("::2", 1))
 
 
 def test_vxlan_sources_may_share_a_port_when_their_senders_differ() -> None:
@@ -240,9 +242,9 @@ def test_senders_overlap_as_networks_do(first: list[str], second: list[str]) -> 
 def test_digest_is_of_the_meaning() -> None:
     same = VALID.replace("interface: eth1", "interface: eth1\n    vni: 12  # the default")
     same = same.replace("18: 102, 17: 101", "17: 101, 18: 102")
-    assert digest(parse(VALID, "f")) == digest(parse(same, "g")) == "568e35b7af64"
+    assert digest(parse(VALID, "f")) == digest(parse(same, "g")) == "a802f8f7cba5"
     assert digest(parse(VALID.replace("eth1", "eth2"), "f")) != digest(parse(VALID, "f"))
-    assert digest(Config()) == "10f5d1e7533a"
+    assert digest(Config()) == "aa939e1737b1"
 
 
 def cases() -> Iterator[tuple[str, str]]:

@@ -10,8 +10,9 @@ import pytest
 from collector.control.hooks import Choice, choose_hook, source_nics
 from collector.control.host import Host
 from collector.control.models import Config
+from collector.control.notes import Notes, Refusal, Tuning
 from collector.control.plan import Plan, plan, wanted_state
-from collector.control.state import AT_SPLITTER, Notes, Place, Refusal, Tuning
+from collector.control.state import AT_SPLITTER, Place
 from collector.datapath import nic
 from collector.datapath import settings as told
 from collector.datapath.attach import Hook

@@ -92,6 +92,26 @@ def text_of(report: Report) -> str:
         return console.export_text()
 
 
+def stream(vni: int, after_ns: int) -> dict[str, Any]:
+    """That of one packet with RTP."""
+    none = ("lost", "out_of_order", "duplicates", "strays", "restarts", "jitter_mean_ms", "jitter_max_ms")
+    return {
+        "vni": vni,
+        "source": "192.0.2.1:9000",
+        "destination": "192.0.2.2:9002",
+        "ssrc": "01020304",
+        "one_way": False,
+        "payload_types": [8],
+        "codec": "PCMA",
+        "clock_rate": 8000,
+        "clock": "type",
+        "packets": 1,
+        **dict.fromkeys(none, 0),
+        "first": (WHEN + after_ns) / 10**9,
+        "last": (WHEN + after_ns) / 10**9,
+    }
+
+
 def test_the_document_is_whole() -> None:
     first, second = frame(IP4, RTP_PORTS, RTP), frame(IP6, SIP_PORTS, request("INVITE"))
     assert to_json(received(vxlan(first), vxlan(second), vxlan(first, vni=0xFFFFFF), b"short")) == {
@@ -123,6 +143,10 @@ def test_the_document_is_whole() -> None:
             "untracked_messages": 0,
         },
         "rtp_frames": 2,
+        "rtp": {
+            "untracked_packets": 0,
+            "streams": [stream(12, 0), stream(16777215, 1_000_000_000)],
+        },
         "malformed": {"too_short": 1, "flags": 0},
         "odd": 0,
         "socket_drops": 0,
@@ -200,7 +224,7 @@ def test_sip_is_not_found_where_it_is_not(layers: list[Packet]) -> None:
     ],
 )
 def test_what_looks_like_rtp(ports: Packet, payload: bytes, expected: int) -> None:
-    assert received(vxlan(frame(IP4, ports, payload))).rtp_frames == expected
+    assert received(vxlan(frame(IP4, ports, payload))).rtp.packets == expected
 
 
 def test_outcomes_of_calls() -> None:
@@ -293,11 +317,17 @@ def test_the_summary_says_it_in_80_columns() -> None:
         "SIP requests        INVITE 1",
         "SIP responses       none",
         "RTP-like frames     1",
+        "RTP streams         1, of these 0 one way",
+        "  packets           0 lost, 0 out of order, 0 twice",
         "Not VXLAN           1 datagrams: 1 too short, 0 without the VNI flag",
         "Odd VXLAN           1 with a reserved bit set (counted above)",
         "Lost at the socket  5 datagrams reached this host but came too fast for this",
         "                    program, or had a wrong checksum: the figures above are too",
         "                    low by these",
+        "",
+        "RTP by stream      packets      lost             late    twice jitter ms    most",
+        "VNI 12  192.0.2.1:9000 and 192.0.2.2:9002",
+        "  ->  PCMA               1         0                0        0      0.00    0.00",
     ]
 
 

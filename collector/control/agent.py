@@ -1,0 +1,205 @@
+"""The agent: applies the file, then follows what happens to this host, and tells how it goes.
+
+The kernel forwards without it. Stopping it, or killing it, stops no frame.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from collector.control.apply import BusyError, alone, note_failure
+from collector.control.choice import Choice
+from collector.control.confirm import seconds_left, take_back
+from collector.control.follow import Look, look
+from collector.control.monitor import Monitor
+from collector.control.names import Resolver
+from collector.control.notes import instance_folder, read_notes
+from collector.control.notify import ALIVE, READY, STOPPING, Systemd
+from collector.control.state import State
+from collector.control.watch import Doorbell
+from collector.datapath.libbpf import BpfError
+from collector.datapath.settings import Address, Settings
+from collector.errors import CollectorError
+
+AUDIT = 30.0  # seconds between two looks without an event: some things happen without one
+CALM = 0.2  # seconds between two looks at least: events come in swarms
+RETRY = 2.0  # seconds, when the kernel refused; doubled each time
+LONGEST_RETRY = 60.0
+
+log = logging.getLogger("collector")
+
+
+class Agent:
+    def __init__(self, path: Path, instance: str, netlink: IPRoute) -> None:
+        self.instance = instance
+        self.netlink = netlink
+        self.folder = instance_folder(instance)
+        self.choice = Choice(path, self.folder)
+        self.systemd = Systemd()
+        self.doorbell = Doorbell()
+        self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.resolver = Resolver(self.ring)
+        self.monitor = Monitor(instance, self.ring)
+        self.settled: State | None = None
+        self.running: Settings | None = None
+        self.said = ""  # the last trouble that was logged
+        self.retry = RETRY
+        self.due = 0.0  # time.monotonic() of the next look
+
+    def ring(self) -> None:
+        """From any thread: look soon."""
+        os.eventfd_write(self.bell, 1)
+
+    def run(self) -> None:
+        with _signals() as (reader, caught), selectors.DefaultSelector() as selector:
+            for each in (reader, self.doorbell, self.bell):
+                selector.register(each, selectors.EVENT_READ)
+            self._read_file()
+            self._look()
+            self.systemd.say(READY)
+            while self._obey(reader, caught):
+                if time.monotonic() >= self.due:
+                    self._look()
+                self._wait(selector)
+        self.systemd.say(STOPPING)
+        self.monitor.stop()
+        log.info("the agent stops; frames flow on without it")
+
+    def _wait(self, selector: selectors.BaseSelector) -> None:
+        patience = max(0.0, self.due - time.monotonic())
+        ready = selector.select(min(patience, self.systemd.watchdog or patience))
+        self.systemd.say(ALIVE)
+        rung = {key.fileobj for key, _ in ready}
+        if self.bell in rung:
+            os.eventfd_read(self.bell)
+            self._soon()
+        if self.doorbell in rung and self.doorbell.rang(self._next_hop()):
+            self.resolver.look_again()
+            self._soon()
+
+    def _next_hop(self) -> Address | None:
+        neighbour = self.settled.neighbour if self.settled else None
+        return neighbour.address if neighbour else None
+
+    def _soon(self) -> None:
+        self.due = min(self.due, time.monotonic() + CALM)
+
+    def _obey(self, reader: socket.socket, caught: set[int]) -> bool:
+        """Whether to go on."""
+        with suppress(BlockingIOError):
+            reader.recv(64)
+        if caught & {signal.SIGTERM, signal.SIGINT}:
+            return False
+        if signal.SIGHUP in caught:
+            caught.clear()
+            self.systemd.reloading()
+            self._read_file()
+            self._look()
+            self.systemd.say(READY)
+        return True
+
+    def _read_file(self) -> None:
+        self.choice.read()
+        if self.choice.file_error:
+            log.error("%s", self.choice.file_error)
+        self.settled = None
+
+    def _look(self) -> None:
+        self.due = time.monotonic() + AUDIT
+        try:
+            self._take_back_when_due()
+            with alone(patience=0):
+                self.choice.refresh()
+                self.resolver.follow(_name(self.choice.file.config.t_meter_address))
+                done = look(
+                    self.choice.file, self.instance, self.netlink, self.resolver.address, self.settled
+                )
+        except BusyError:
+            self.due = time.monotonic() + CALM
+        except CollectorError as error:
+            note_failure(self.instance)
+            self._trouble(str(error))
+        except (BpfError, NetlinkError, OSError) as error:  # something went while it was looked at
+            self._trouble(f"could not read this host's state: {error}")
+        else:
+            self._tell(done)
+
+    def _take_back_when_due(self) -> None:
+        pending = read_notes(self.folder).pending
+        if not pending:
+            return
+        if seconds_left(pending):
+            self.due = min(self.due, time.monotonic() + max(CALM, seconds_left(pending)))
+            return
+        log.warning("the last apply was not confirmed in time: back to the configuration before it")
+        take_back(self.instance, pending.token, self.netlink)
+
+    def _trouble(self, words: str) -> None:
+        if words != self.said:
+            log.error("%s", words)
+        self.said = words
+        self.due = min(self.due, time.monotonic() + self.retry)
+        self.retry = min(2 * self.retry, LONGEST_RETRY)
+        self._observe(words)
+
+    def _tell(self, done: Look) -> None:
+        if done.repaired:
+            log.warning("somebody took away or changed what was applied; it is put back:")
+        for change in done.changes:
+            log.info("%s", change.describe())
+        if done.waiting and done.waiting != self.said:
+            log.warning("waiting: %s", done.waiting)
+        for words in done.warnings if done.changes else ():
+            log.warning("%s", words)
+        self.settled, self.running = done.settled, done.running
+        self.said, self.retry = done.waiting, RETRY
+        self._observe(done.waiting)
+
+    def _observe(self, waiting: str) -> None:
+        self.monitor.observe(self.choice, self.running, self.resolver.trouble, waiting)
+        self.systemd.status(waiting.partition("\n")[0] or self.monitor.summary)
+
+
+def _name(address: object) -> str | None:
+    return address if isinstance(address, str) else None
+
+
+def run(path: Path, instance: str, netlink: IPRoute) -> None:
+    """Until SIGTERM. What it says goes to stderr, from where systemd takes it to the journal."""
+    levels = "JOURNAL_STREAM" in os.environ  # sd-daemon(3): the level in front of each line
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    if levels:
+        for number, level in ((3, logging.ERROR), (4, logging.WARNING), (6, logging.INFO)):
+            logging.addLevelName(level, f"<{number}>")
+        logging.getLogger().handlers[0].setFormatter(logging.Formatter("%(levelname)s%(message)s"))
+    Agent(path, instance, netlink).run()
+
+
+@contextmanager
+def _signals() -> Iterator[tuple[socket.socket, set[int]]]:
+    """A socket that is readable once one was caught, and those caught."""
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    caught: set[int] = set()
+    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    former = {number: signal.signal(number, lambda got, _frame: caught.add(got)) for number in wanted}
+    wakeup = signal.set_wakeup_fd(writer.fileno())
+    try:
+        with reader, writer:
+            yield reader, caught
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,62 @@
+"""One look of the agent at the world, and what it does about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pyroute2 import IPRoute
+
+from collector.control.apply import converge
+from collector.control.changes import Change
+from collector.control.check import check
+from collector.control.config import Config, ConfigFile, digest
+from collector.control.host import Host, read_host
+from collector.control.notes import change_notes, instance_folder, read_notes
+from collector.control.plan import plan
+from collector.control.state import State
+from collector.control.values import Address
+from collector.datapath.settings import Settings
+from collector.datapath.tmeter import NO_ROUTE, find_route
+from collector.errors import CollectorError
+
+Resolve = Callable[[Config, Address | None], Address | None]
+
+
+@dataclass(frozen=True)
+class Look:
+    """`waiting`: in words, why what the file wants cannot be done now; what ran before runs on."""
+
+    settled: State | None  # what was to run, and does
+    running: Settings | None
+    changes: tuple[Change, ...] = ()
+    repaired: bool = False  # nothing else had changed: somebody took it away
+    waiting: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def look(file: ConfigFile, instance: str, netlink: IPRoute, resolve: Resolve, before: State | None) -> Look:
+    """`before`: as it was settled the last time. HostError: the kernel refused, and what ran runs on."""
+    host = read_host(netlink, instance, None)
+    try:
+        host = _with_route(file, host, netlink, resolve)
+        warnings = check(file, host, wait=True)
+    except CollectorError as trouble:
+        return Look(before, host.state.settings, waiting=str(trouble))
+    wanted = plan(file.config, host)
+    if not wanted.changes and host.notes.digest == wanted.wanted.digest:
+        return Look(wanted.wanted, wanted.wanted.settings, warnings=warnings)
+    done = converge(file, instance, netlink, host.route)
+    repaired = before is not None and done.plan.wanted == before
+    if repaired:
+        folder = instance_folder(instance)
+        change_notes(folder, repairs=read_notes(folder).repairs + 1)
+    now = done.plan.wanted
+    return Look(now, now.settings, done.changes, repaired, warnings=warnings)
+
+
+def _with_route(file: ConfigFile, host: Host, netlink: IPRoute, resolve: Resolve) -> Host:
+    running = host.state.settings
+    same = running is not None and host.notes.digest == digest(file.config)
+    address = resolve(file.config, running.tmeter.address if running and same else None)
+    return replace(host, route=find_route(netlink, address) if address else NO_ROUTE)
