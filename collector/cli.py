@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ class Options:
 class _Commands(click.Group):
     """Commands that bring modules of their own are read when they are asked for: --help stays quick."""
 
-    _elsewhere = ("demo", "sink")
+    _elsewhere = ("demo", "sink", "top")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self._elsewhere])
@@ -48,6 +48,10 @@ class _Commands(click.Group):
             from collector.operate.demo import demo
 
             return demo
+        if name == "top":
+            from collector.control.top import top
+
+            return top
         return super().get_command(ctx, name)
 
 
@@ -324,10 +328,11 @@ def metrics(options: Options) -> None:
     Example:
       collector metrics | grep dropped
     """
-    from collector.control.metrics import exposition
+    from collector.control.metrics import Exposition
 
     with _netlink() as netlink:
-        click.echo(exposition(options.instance, netlink), nl=False)
+        page = Exposition(options.instance, lambda: nullcontext(netlink), process=False).page()
+    click.echo(page, nl=False)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from collector.control import document as words
 from collector.control.conflicts import find_conflicts
 from collector.control.document import Document, Place, show
 from collector.control.document import Path as Keys
-from collector.control.models import MISPLACED, SOURCE_CLASSES, ByMac, Config, Metrics, TMeter
+from collector.control.models import MISPLACED, SOURCE_CLASSES, ByMac, Config, Metrics, Telephony, TMeter
 from collector.control.values import ADVICE
 from collector.errors import InputError
 
@@ -284,6 +284,8 @@ def _known(document: Document, path: Keys) -> list[str]:
             model = TMeter
         case ("metrics", _):
             model = Metrics
+        case ("telephony", _):
+            model = Telephony
     return [str(field.validation_alias or name) for name, field in model.model_fields.items()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
@@ -226,6 +227,38 @@ class Metrics(_Model):
         return tuple(map(endpoint, (self.listen,) if isinstance(self.listen, str) else self.listen))
 
 
+def _port_range(value: object) -> object:
+    if isinstance(value, str) and (found := re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", value)):
+        first, last = (_PORT.validate_python(int(each)) for each in found.groups())
+        if first > last:
+            raise ValueError(f"{show(value)} ends before it begins; write the lower port first")
+        return first, last
+    if isinstance(value, str):
+        raise ValueError(f'{show(value)} is no range of ports; write a port, or a range such as "9000-10999"')
+    return value if isinstance(value, tuple) else (_PORT.validate_python(value),) * 2
+
+
+_PORT = TypeAdapter[int](Port)
+_PORT_RANGE_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1, "maximum": 65535},
+        {"type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$"},
+    ]
+}
+PortRange = Annotated[tuple[int, int], BeforeValidator(_port_range), WithJsonSchema(_PORT_RANGE_SCHEMA)]
+
+
+class Telephony(_Model):
+    """Only told apart to say when the last of them came: every frame is sent, whatever it is."""
+
+    sip: tuple[PortRange, ...] = Field(
+        ((5060, 5061),), max_length=16, description="UDP and TCP ports of SIP, or ranges of them"
+    )
+    rtp: tuple[PortRange, ...] = Field(
+        ((9000, 20000),), max_length=16, description="UDP ports of RTP, or ranges of them"
+    )
+
+
 def _version(value: object) -> object:
     if type(value) is not int or value != 1:
         raise ValueError(f"{show(value)} is not a version that this program knows; write version: 1")
@@ -244,6 +277,7 @@ class Config(_Model):
     t_meters: tuple[TMeter, ...] = Field(
         (), description="where they are sent", json_schema_extra={"maxItems": 1}
     )
+    telephony: Telephony = Field(Telephony(), description="which ports the phone system uses")
     metrics: Metrics = Field(Metrics(), description="where Prometheus reads")
 
     @property

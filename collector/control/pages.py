@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from collector.control.http import Page
-from collector.control.metrics import exposition
+from collector.control.metrics import Exposition
 from collector.control.status import Status, read_status
 from collector.datapath.libbpf import BpfError
 from collector.errors import CollectorError
@@ -20,15 +21,14 @@ _PLAIN = "text/plain; charset=utf-8"
 
 def of(instance: str) -> Mapping[str, Callable[[], Page]]:
     return {
-        "/metrics": lambda: _metrics(instance),
+        "/metrics": partial(_metrics, Exposition(instance, partial(IPRoute, ext_ack=True), process=True)),
         "/healthz": lambda: _answer(instance, unhealthy),
         "/readyz": lambda: _answer(instance, unready),
     }
 
 
-def _metrics(instance: str) -> Page:
-    with IPRoute(ext_ack=True) as netlink:
-        return Page(200, CONTENT_TYPE_LATEST, exposition(instance, netlink))
+def _metrics(exposition: Exposition) -> Page:
+    return Page(200, CONTENT_TYPE_LATEST, exposition.page())
 
 
 def _answer(instance: str, troubles: Callable[[Status], tuple[str, ...]]) -> Page:

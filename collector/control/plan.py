@@ -33,6 +33,7 @@ from collector.control.state import AT_SPLITTER, Place, State
 from collector.datapath import nic, settings
 from collector.datapath.attach import BYSTANDER, FORWARD_TC, FORWARD_XDP, Hook
 from collector.datapath.nic import Nic
+from collector.datapath.ports import telephony
 from collector.datapath.tmeter import Neighbour
 
 ANY_SENDER = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
@@ -112,6 +113,7 @@ def _settings(config: Config, host: Host, by_nic: Mapping[int, list[Source]]) ->
             udp_checksum=route.address.version == 6 and t_meter.udp_checksum,
         ),
         sources=tuple(sorted(sources, key=lambda source: source.slot)),
+        telephony=telephony(config.telephony.sip, config.telephony.rtp),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,19 +49,27 @@ def measure(instance: str, netlink: IPRoute, interval: float) -> Report:
     time.sleep(interval if first.sources else 0)
     second = read_status(instance, netlink)
     seconds = max(time.monotonic() - began, 1e-6)
-    before = {source.name: source for source in first.sources}
-    rates = {
-        source.name: Rate(
-            (source.frames - before[source.name].frames) / seconds,
-            8 * (source.bytes - before[source.name].bytes) / seconds,
+    return Report(second, rates(first.sources, second.sources, seconds))
+
+
+def rates(
+    first: Iterable[SourceStatus | TMeterStatus],
+    second: Iterable[SourceStatus | TMeterStatus],
+    seconds: float,
+) -> dict[str, Rate]:
+    """By name, of those that were there both times. Counters that were set back meanwhile make no rate."""
+    before = {each.name: each for each in first}
+    return {
+        each.name: Rate(
+            max(0, each.frames - before[each.name].frames) / seconds,
+            8 * max(0, each.bytes - before[each.name].bytes) / seconds,
         )
-        for source in second.sources
-        if source.name in before
+        for each in second
+        if each.name in before
     }
-    return Report(second, rates)
 
 
-def _console() -> Console:
+def new_console() -> Console:
     console = Console(highlight=False, soft_wrap=False)
     if not console.is_terminal:
         console.width = NARROW
@@ -68,7 +77,7 @@ def _console() -> Console:
 
 
 def print_status(report: Report) -> None:
-    console, status = _console(), report.status
+    console, status = new_console(), report.status
     if not status.configured:
         console.print("not configured: nothing is forwarded")
         for notice in status.notices:
@@ -86,7 +95,7 @@ def print_status(report: Report) -> None:
     for t_meter in status.t_meters:
         console.print()
         state = "[green]up[/]" if t_meter.up else f"[red]down[/]: {escape(t_meter.why)}"
-        console.print(f"t-meter [bold]{t_meter.name}[/]  {_endpoint(t_meter)}  {state}")
+        console.print(f"t-meter [bold]{t_meter.name}[/]  {escape(endpoint(t_meter))}  {state}")
         console.print(f"  sent      {t_meter.frames:>15,} frames  {_size(t_meter.bytes)}")
         console.print(f"  path MTU  {t_meter.path_mtu:>15,} bytes")
         if t_meter.round_trip_seconds is not None:
@@ -95,9 +104,9 @@ def print_status(report: Report) -> None:
             console.print(Text(f"  * {t_meter.hint}", style="yellow"))
 
 
-def _endpoint(t_meter: TMeterStatus) -> str:
+def endpoint(t_meter: TMeterStatus) -> str:
     address = f"[{t_meter.address}]" if ":" in t_meter.address else t_meter.address
-    return escape(f"{address}:{t_meter.port}")
+    return f"{address}:{t_meter.port}"
 
 
 def _print_source(console: Console, source: SourceStatus, rate: Rate | None) -> None:
@@ -180,6 +189,6 @@ def print_interfaces(interfaces: list[Interface]) -> None:
         link = "down" if not each.up else "yes" if each.carrier else "no cable"
         hook = each.hook if each.attached else f"({each.hook})"
         table.add_row(Text(each.name), each.driver or "?", link, str(each.mtu), hook, Text(each.why))
-    console = _console()
+    console = new_console()
     console.print(table)
     console.print("\nA hook in brackets is what the interface could take; nothing is attached there.")

@@ -38,6 +38,9 @@ class SourceStatus:
     passed_frames: int
     drops: Mapping[str, int]
     last_frame_age_seconds: float | None
+    last_sip_age_seconds: float | None = None
+    last_rtp_age_seconds: float | None = None
+    up: bool = False  # attached, and with a link
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class TMeterStatus:
     frames: int
     bytes: int
     path_mtu: int
+    oversize_frames: int = 0
     hint: str = ""
     round_trip_seconds: float | None = None
     path_errors: Mapping[str, int] = field(default_factory=dict)  # ICMP errors by kind
@@ -123,18 +127,19 @@ def _notices(host: Host, observed: Observed | None) -> Iterator[str]:
 
 def _absent(known: Known, counted: counters.SourceCounters, now: float) -> SourceStatus:
     """Its counters are kept until it comes back."""
+    frame, sip, rtp = (_age(each, now) for each in (counted.last_frame, counted.last_sip, counted.last_rtp))
     return SourceStatus(
         known.name, known.type, known.interface, UNATTACHED, "", "", counted.frames, counted.bytes,
-        counted.passed_frames, counted.drops, _age(counted, now),
+        counted.passed_frames, counted.drops, frame, sip, rtp,
     )  # fmt: skip
 
 
-def _age(counted: counters.SourceCounters, now: float) -> float | None:
-    return None if counted.last_frame is None else max(0.0, round(now - counted.last_frame, 3))
+def _age(last: float | None, now: float) -> float | None:
+    return None if last is None else max(0.0, round(now - last, 3))
 
 
 def _source(source: Source, counted: counters.SourceCounters, host: Host, now: float) -> SourceStatus:
-    hook = attached_hook(source.ifindex, host)
+    hook, here = attached_hook(source.ifindex, host), host.nic(source.ifindex)
     return SourceStatus(
         name=source.name,
         type=source.type.name.lower(),
@@ -146,7 +151,10 @@ def _source(source: Source, counted: counters.SourceCounters, host: Host, now: f
         bytes=counted.bytes,
         passed_frames=counted.passed_frames,
         drops=counted.drops,
-        last_frame_age_seconds=_age(counted, now),
+        last_frame_age_seconds=_age(counted.last_frame, now),
+        last_sip_age_seconds=_age(counted.last_sip, now),
+        last_rtp_age_seconds=_age(counted.last_rtp, now),
+        up=hook is not None and here is not None and here.up and here.carrier,
     )
 
 
@@ -193,7 +201,7 @@ def _t_meter(
     seen = observed or Observed()
     return TMeterStatus(
         wanted.name, str(wanted.address), wanted.port, not why, why, counted.frames, counted.bytes,
-        wanted.path_mtu, seen.hint, seen.round_trip_seconds,
+        wanted.path_mtu, counted.oversize_frames, seen.hint, seen.round_trip_seconds,
         {kind: count for kind, count, _ in seen.complaints},
     )  # fmt: skip
 

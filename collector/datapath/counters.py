@@ -11,8 +11,8 @@ from collector.datapath import libbpf, maps
 from collector.datapath.settings import DropReason
 
 _DROP_SLOTS = 32
-_SOURCE = struct.Struct(f"<4Q{_DROP_SLOTS}Q")
-_TMETER = struct.Struct("<2Q")
+_SOURCE = struct.Struct(f"<6Q{_DROP_SLOTS}Q")
+_TMETER = struct.Struct("<3Q")
 _KEY = struct.Struct("<I")
 _U64 = (1 << 64) - 1  # a CPU may take back what another counted: only the sum is meant
 
@@ -22,14 +22,16 @@ class SourceCounters:
     """`frames`: mirrored frames that came in; each was sent, or is in `drops` under its reason.
 
     `passed_frames` came in at the same NIC but were the host's own, and are in no other counter.
-    `bytes`: of the frames as received, mirror's wrapping excluded. `last_frame`: seconds of
-    CLOCK_MONOTONIC; None before the first.
+    `bytes`: of the frames as received, mirror's wrapping excluded. `last_frame`, `last_sip` and
+    `last_rtp`: seconds of CLOCK_MONOTONIC; None before the first.
     """
 
     frames: int
     bytes: int
     passed_frames: int
     last_frame: float | None
+    last_sip: float | None
+    last_rtp: float | None
     drops: Mapping[str, int]
 
 
@@ -37,20 +39,24 @@ class SourceCounters:
 class TMeterCounters:
     frames: int
     bytes: int
+    oversize_frames: int  # larger than the path: sent in fragments or cut, or dropped for it
 
 
 def read_source(folder: Path, slot: int) -> SourceCounters:
     copies = [_SOURCE.unpack(raw) for raw in _read(folder / "source_counters", slot)]
-    frames, octets, passed, _, *drops = _sums(copies)
-    last = max(copy[3] for copy in copies)
+    frames, octets, passed, _, _, _, *drops = _sums(copies)
+    frame, sip, rtp = (_seconds(max(copy[i] for copy in copies)) for i in (3, 4, 5))
     by_reason = {reason.name.lower(): drops[reason] for reason in DropReason}
-    return SourceCounters(frames, octets, passed, last / 1e9 if last else None, by_reason)
+    return SourceCounters(frames, octets, passed, frame, sip, rtp, by_reason)
+
+
+def _seconds(nanoseconds: int) -> float | None:
+    return nanoseconds / 1e9 if nanoseconds else None
 
 
 def read_tmeter(folder: Path) -> TMeterCounters:
     copies = [_TMETER.unpack(raw) for raw in _read(folder / "tmeter_counters", 0)]
-    frames, octets = _sums(copies)
-    return TMeterCounters(frames, octets)
+    return TMeterCounters(*_sums(copies))
 
 
 def reset_source(folder: Path, slot: int) -> None:

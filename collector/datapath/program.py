@@ -11,6 +11,7 @@ from pathlib import Path
 
 from collector.datapath import libbpf, maps
 from collector.datapath.libbpf import Fd
+from collector.datapath.ports import encode_ports
 from collector.datapath.settings import Settings, decode
 
 OBJECT = Path(__file__).parent / "bpf" / "collector.bpf.o"
@@ -31,6 +32,7 @@ def load(settings: Settings, folder: Path) -> libbpf.Object:
     """Puts the program into the kernel, attached to nothing; counters pinned in `folder` go on."""
     program = libbpf.Object(OBJECT)
     program.set_constants(".rodata.cfg", settings.encode(libbpf.possible_cpus()))
+    program.set_constants(".rodata.ports", encode_ports(settings.telephony))
     program.set_max_entries("scratch", libbpf.possible_cpus())
     for name in KEPT_MAPS:
         kept = libbpf.pinned(folder / name)
@@ -63,9 +65,9 @@ def read_settings(program: Fd) -> Settings:
     for map_id in libbpf.program_info(program).map_ids:
         fd = maps.by_id(map_id)
         found[maps.info_of(fd).name] = fd
-    raw = maps.lookup(found[".rodata.cfg"], bytes(4))[0]
+    raw, ports = (maps.lookup(found[name], bytes(4))[0] for name in (".rodata.cfg", ".rodata.ports"))
     tables = [
         [(key, maps.lookup(found[name], key)[0]) for key in maps.keys(found[name])]
         for name in ("senders", "vni_rules")
     ]
-    return decode(raw, *tables)
+    return decode(raw, ports, *tables)

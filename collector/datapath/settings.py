@@ -9,6 +9,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
+from collector.datapath.ports import Ports, decode_ports
 from collector.datapath.splitter import Splitter
 
 Address = IPv4Address | IPv6Address
@@ -115,6 +116,7 @@ class Settings:
     netns: int
     tmeter: TMeter
     sources: tuple[Source, ...]  # by slot
+    telephony: tuple[Ports, ...] = ()  # in order, none touching another of its kind, none overlapping
     splitter: Splitter = field(default=Splitter(0, 0))
 
     @property
@@ -202,7 +204,7 @@ def _sender_keys(source: Source, network: Network) -> Iterator[bytes]:
         )
 
 
-def decode(raw: bytes, senders: Entries, vni_rules: Entries) -> Settings:
+def decode(raw: bytes, ports: bytes, senders: Entries, vni_rules: Entries) -> Settings:
     netns, _cpus, tx, rx, nr_nics = _HEADER.unpack_from(raw)
     nics = [_NIC.unpack_from(raw, _HEADER.size + i * _NIC.size) for i in range(nr_nics)]
     at = _HEADER.size + MAX_NICS * _NIC.size
@@ -214,7 +216,7 @@ def decode(raw: bytes, senders: Entries, vni_rules: Entries) -> Settings:
         for slot in range(MAX_SOURCES)
         if raw[at + slot * _SOURCE.size]
     )
-    return Settings(netns, tmeter, sources, Splitter(tx, rx))
+    return Settings(netns, tmeter, sources, decode_ports(ports), Splitter(tx, rx))
 
 
 def _decode_tmeter(raw: bytes) -> TMeter:

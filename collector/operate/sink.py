@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json as jsonlib
-import select
-import signal
 import socket
 import struct
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self
 
 import click
 from rich.console import Console
@@ -21,6 +17,7 @@ from collector.operate.figures import Screen, open_screen, render
 from collector.operate.listen import LISTEN, address_text, open_socket, socket_drops
 from collector.operate.pcap import PcapWriter
 from collector.operate.report import NANOSECONDS, Report, to_json
+from collector.stop import StopSignals
 
 __all__ = ["Report", "SinkOptions", "render", "run", "sink", "to_json"]
 
@@ -70,8 +67,8 @@ def sink(
     """Receive VXLAN as a t-meter would, and show what arrives.
 
     Use it to see that a collector's frames get here before you install a real t-meter, or in its
-    place for a while. It counts frames by VNI, and the SIP calls in them. Stop it with Ctrl-C: then it
-    prints a summary.
+    place for a while. It counts frames by VNI, and the SIP calls and RTP streams in them. Stop it with
+    Ctrl-C: then it prints a summary.
     """
     report = run(SinkOptions(listen, pcap, json, count, seconds))
     if json:
@@ -113,7 +110,7 @@ def _receive(receiver: Receiver, screen: Screen, stop: StopSignals, seconds: flo
             screen.update(receiver.report, now)
             next_update = now + screen.interval
         if emptied:
-            stop.wait(receiver.socket, min(next_update, deadline) - now)
+            stop.wait(receiver.socket.fileno(), min(next_update, deadline) - now)
             now = time.monotonic()
     receiver.drain(time.time_ns())
 
@@ -172,38 +169,3 @@ def arrival_time(ancillary: list[tuple[int, int, bytes]]) -> int:
         return time.time_ns()
     seconds, nanoseconds = _timespec(ancillary[0][2])
     return int(seconds * NANOSECONDS + nanoseconds)
-
-
-class StopSignals:
-    """Turns SIGINT and SIGTERM into a request to stop, which also ends a wait that is under way."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def __enter__(self) -> Self:
-        self._reader, self._writer = socket.socketpair()
-        self._writer.setblocking(False)
-        self._former_fd = signal.set_wakeup_fd(self._writer.fileno())
-        self._former: dict[int, Any] = {
-            number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._former_fd)
-        self._reader.close()
-        self._writer.close()
-
-    def wait(self, receiving: socket.socket, seconds: float) -> None:
-        """Until a datagram, a signal or the end of `seconds`."""
-        poll = select.poll()
-        poll.register(receiving, select.POLLIN)
-        poll.register(self._reader, select.POLLIN)
-        poll.poll(max(seconds, 0) * 1000)
-
-    def _request(self, _number: int, _frame: FrameType | None) -> None:
-        self.requested = True

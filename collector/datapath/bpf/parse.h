@@ -42,6 +42,7 @@ struct flow {
 	__u32 vlan_tags; /* in the frame's bytes, behind its MAC addresses */
 	__u32 vlan_id; /* of the first of them */
 	bool loop; /* addressed to the t-meter's VXLAN port */
+	__u32 telephony; /* enum telephony */
 	bool partial; /* its TCP or UDP checksum is still to be completed */
 };
 
@@ -142,6 +143,28 @@ static __always_inline bool is_partial(struct cursor c, const struct network *ne
 					  bpf_htons(net->protocol));
 }
 
+/*
+ * SIP is told by its ports, RTP by its ports and by its version (RFC 3550 section 5.1), and RTCP on
+ * the same ports is left out (RFC 5761 section 4).
+ */
+static __always_inline __u32 telephony_of(struct cursor c, __u8 protocol, const __be16 *ports)
+{
+	__u8 one = telephony_ports[bpf_ntohs(ports[0])];
+	__u8 other = telephony_ports[bpf_ntohs(ports[1])];
+	__u8 *rtp;
+
+	if (!one && !other)
+		return TELEPHONY_NONE;
+	if (one == TELEPHONY_SIP || other == TELEPHONY_SIP)
+		return TELEPHONY_SIP;
+	if (protocol != IPPROTO_UDP || !take(&c, sizeof(struct udphdr)))
+		return TELEPHONY_NONE;
+	rtp = take(&c, 2);
+	if (!rtp || rtp[0] >> 6 != 2 || (rtp[1] >= 192 && rtp[1] < 224))
+		return TELEPHONY_NONE;
+	return TELEPHONY_RTP;
+}
+
 static __always_inline void parse_transport(struct cursor *c, const struct network *net,
 					    struct flow *flow)
 {
@@ -152,6 +175,8 @@ static __always_inline void parse_transport(struct cursor *c, const struct netwo
 	flow->hash = hash_ends(net->ends.source + ports[0], net->ends.dest + ports[1]);
 	if (net->protocol == IPPROTO_UDP && net->to_tmeter)
 		flow->loop = ports[1] == config.tmeter.port;
+	if (net->protocol == IPPROTO_UDP || net->protocol == IPPROTO_TCP)
+		flow->telephony = telephony_of(*c, net->protocol, ports);
 	flow->partial = is_partial(*c, net);
 }
 

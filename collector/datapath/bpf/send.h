@@ -130,6 +130,11 @@ static __always_inline void count(const struct frame *frame, int verdict, __u64 
 	source->frames++;
 	source->bytes += frame->len;
 	source->last_frame_ns = now;
+	if (frame->telephony == TELEPHONY_SIP)
+		source->last_sip_ns = now;
+	else if (frame->telephony == TELEPHONY_RTP)
+		source->last_rtp_ns = now;
+	tmeter->oversize_frames += frame->oversize;
 	if (verdict == SENT) {
 		tmeter->frames++;
 		tmeter->bytes += frame->len;

@@ -113,6 +113,15 @@ struct config {
 
 const volatile struct config config SEC(".rodata.cfg");
 
+/* What a UDP or TCP port carries, by the configuration: enum telephony. */
+const volatile __u8 telephony_ports[65536] SEC(".rodata.ports");
+
+enum telephony {
+	TELEPHONY_NONE,
+	TELEPHONY_SIP,
+	TELEPHONY_RTP,
+};
+
 /* Kept over changes of the configuration: pinned, reused by every new program. */
 
 struct source_counters {
@@ -120,12 +129,15 @@ struct source_counters {
 	__u64 bytes;
 	__u64 passed_frames;
 	__u64 last_frame_ns; /* CLOCK_MONOTONIC_COARSE */
+	__u64 last_sip_ns;
+	__u64 last_rtp_ns;
 	__u64 drops[DROP_SLOTS];
 };
 
 struct tmeter_counters {
 	__u64 frames;
 	__u64 bytes;
+	__u64 oversize_frames; /* sent in fragments, cut or dropped, as the file says */
 };
 
 struct {

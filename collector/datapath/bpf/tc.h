@@ -133,8 +133,8 @@ static __always_inline long write_head(struct __sk_buff *skb, struct cpu_state *
 }
 
 /* Wraps the frame where it lies in the packet, cut to what the path takes where that is wanted. */
-static __noinline int tc_wrap(struct __sk_buff *skb, const struct frame *frame,
-			      const struct flow *flow, struct cpu_state *cpu, struct way_out *out)
+static __noinline int tc_wrap(struct __sk_buff *skb, struct frame *frame, const struct flow *flow,
+			      struct cpu_state *cpu, struct way_out *out)
 {
 	struct change change = {};
 	__u32 inner_len, most, end;
@@ -150,6 +150,7 @@ static __noinline int tc_wrap(struct __sk_buff *skb, const struct frame *frame,
 		return DROP_MALFORMED;
 	inner_len = change.link_len + end - change.old_len;
 	most = config.tmeter.path_mtu - outer_overhead();
+	frame->oversize = inner_len > most;
 	if (inner_len > most && config.tmeter.oversize == OVERSIZE_DROP)
 		return DROP_OVERSIZE;
 	if (inner_len > most && config.tmeter.oversize == OVERSIZE_SLICE) {
@@ -214,6 +215,7 @@ static __always_inline int tc_forward(struct __sk_buff *skb, struct frame *frame
 	packet = tc_packet(skb, frame->offset + HEADERS);
 	packet.pos += frame->offset & 0x1ff;
 	parse_flow(packet, frame->made, &flow);
+	frame->telephony = flow.telephony;
 	way = find_way(flow.hash);
 	if (!way || !cpu)
 		return DROP_NO_MEMORY;

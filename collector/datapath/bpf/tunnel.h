@@ -20,6 +20,8 @@ struct frame {
 	__u32 len; /* bytes */
 	__u32 vni; /* that it leaves with */
 	__u32 made; /* ethertype of the Ethernet header that it lacks and gets, or 0 */
+	__u32 telephony; /* enum telephony */
+	bool oversize; /* larger than the path */
 };
 
 #define VXLAN_FLAG_VNI 0x08

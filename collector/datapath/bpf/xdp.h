@@ -87,6 +87,7 @@ static __always_inline int xdp_forward(struct xdp_md *ctx, struct cursor packet,
 	if (in_reach > frame->len) /* bytes behind the frame: tc trims them */
 		return SLOW;
 	parse_flow(packet, frame->made, &flow);
+	frame->telephony = flow.telephony;
 	if (flow.loop)
 		return DROP_LOOP;
 	strip = unwanted_tags(source, &flow);
