@@ -21,6 +21,16 @@ TEST_PACKAGES += tcpdump          # receives without our code
 TEST_PACKAGES += bpftool          # looks at programs, maps and links without our code
 TEST_PACKAGES += ethtool          # looks at offloads without our code
 
+# Starts the images.
+TEST_PACKAGES += qemu-system-x86
+TEST_PACKAGES += qemu-utils
+TEST_PACKAGES += ovmf
+
+IMAGE_PACKAGES += mmdebstrap              # makes the roots
+IMAGE_PACKAGES += debian-archive-keyring  # whose packages are signed
+IMAGE_PACKAGES += procps                  # ends a build that is interrupted
+IMAGE_PACKAGES += zstd
+
 BENCH_PACKAGES += iproute2        # the vendor's recipe is made of ip and tc
 BENCH_PACKAGES += util-linux
 
@@ -32,6 +42,10 @@ BPF_FLAGS += -ffile-prefix-map=$(CURDIR)=.
 
 BPF_HEADERS := $(wildcard collector/datapath/bpf/*.h)
 BPF_OBJECT := collector/datapath/bpf/collector.bpf.o
+# What the images are made of: when one of these is newer, they are built anew before they are tested.
+IMAGE_SOURCES := $(shell find collector image deploy/debian -type f ! -name '*.bpf.o' ! -path '*/__pycache__/*') pyproject.toml
+IMAGES := dist/SHA256SUMS
+
 BENCH_OBJECTS := $(patsubst %.c,%.o,$(wildcard tests/bench/*.bpf.c))
 
 # Not every root's PATH has the administrator's tools (after `su`, for one).
@@ -65,8 +79,9 @@ endef
 give_back = [ -z "$$SUDO_UID" ] || find collector tests $$(ls -d $(VENV) .cache dist 2>/dev/null) \
 	-user root -exec chown -h "$$SUDO_UID:$$SUDO_GID" {} +
 
-.PHONY: help setup demo test test-quick bench lock wheel clean
-.PHONY: root-demo root-test root-bench packages-setup packages-demo packages-test packages-bench
+.PHONY: help setup demo test test-quick bench lock wheel image repro clean
+.PHONY: root-demo root-test root-bench root-image root-repro
+.PHONY: packages-setup packages-demo packages-test packages-bench packages-image
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
@@ -81,7 +96,7 @@ setup: $(VENV)/.setup $(BPF_OBJECT) ## install what is missing; leaves a working
 demo: root-demo packages-demo setup ## show the whole path of a telephone call on this machine (root)
 	@$(BIN)/collector demo
 
-test: root-test packages-test setup $(VENV)/.test $(BIN)/promtool $(BENCH_OBJECTS) ## run every test (root)
+test: root-test packages-test setup $(VENV)/.test $(BIN)/promtool $(BENCH_OBJECTS) $(IMAGES) ## run every test (root)
 	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
 
 test-quick: setup $(VENV)/.test ## run the tests that take seconds and need no root
@@ -97,6 +112,13 @@ wheel: setup ## build dist/collector-*.whl, the BPF object included; needs no ne
 	@$(give_back)
 	@ls dist/*.whl
 
+image: root-image packages-image setup ## build the appliance's images in dist/ (root)
+	@trap '$(give_back)' EXIT; deploy/debian/build.sh dist && image/build.sh dist
+	@cd dist && ls -sh $$(sed 's/^.* //' SHA256SUMS) SHA256SUMS
+
+repro: root-repro packages-image setup ## build the appliance twice, in two folders, and compare (root)
+	@trap '$(give_back)' EXIT; image/repro.sh
+
 lock: setup ## choose the newest versions that pyproject.toml allows and write the lock files anew
 	$(PIP_INSTALL) --quiet uv
 	$(UV_COMPILE) pyproject.toml --output-file collector/requirements.lock
@@ -110,7 +132,10 @@ clean: ## remove everything that make made here
 	find collector tests -name '*.bpf.o' -delete
 	find collector tests -name __pycache__ -prune -exec rm -rf {} +
 
-root-demo root-test root-bench: root-%:
+$(IMAGES): $(IMAGE_SOURCES) | packages-image setup
+	deploy/debian/build.sh dist && image/build.sh dist
+
+root-demo root-test root-bench root-image root-repro: root-%:
 	@$(call need_root,$*)
 
 packages-setup:
@@ -121,6 +146,9 @@ packages-demo:
 
 packages-test:
 	$(call need_packages,$(SETUP_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES),test)
+
+packages-image:
+	$(call need_packages,$(SETUP_PACKAGES) $(IMAGE_PACKAGES),image)
 
 packages-bench:
 	$(call need_packages,$(SETUP_PACKAGES) $(BENCH_PACKAGES),bench)

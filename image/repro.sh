@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Builds the appliance twice from this commit, each time from a fresh copy in a folder of its own and with an empty
+# cache, and compares the root images and the disks byte for byte. `make repro` runs this as root.
+set -euo pipefail
+
+tree=$(cd "$(dirname "$0")/.." && pwd)
+folder=$(mktemp --directory)
+trap 'rm -rf --one-file-system "$folder"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+git_here() {
+    git -c safe.directory='*' "$@"
+}
+
+for copy in one another/place; do
+    mkdir -p "$folder/$copy"
+    git_here clone --quiet "$tree" "$folder/$copy/tree"
+    echo "Building in $folder/$copy/tree"
+    make --no-print-directory -C "$folder/$copy/tree" image
+done
+cd "$folder"
+for result in squashfs raw; do
+    cmp one/tree/dist/*."$result" another/place/tree/dist/*."$result"
+    echo "The same, byte for byte: $(basename one/tree/dist/*."$result")"
+done

@@ -1,0 +1,3 @@
+# Packages: Debian, as packages.list names it
+
+INITRD=No install_debian "$image/packages.list" "$root"

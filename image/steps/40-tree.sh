@@ -1,0 +1,19 @@
+# Tree: what lies in root/, and the presets
+
+# Not everybody's checkout has the same modes and times.
+cp --recursive --no-dereference "$image/root" "$work/tree"
+chmod -R u=rwX,go=rX "$work/tree"
+find "$work/tree" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
+cp --archive "$work/tree/." "$root/"
+mkdir "$root/boot/env"
+printf 'IMAGE_ID=collector\nIMAGE_VERSION=%s\nBUILD_ID=%s\n' "$version" "$commit" >> "$root/usr/lib/os-release"
+ln -sf /usr/share/zoneinfo/UTC "$root/etc/localtime"
+: > "$root/etc/machine-id"
+
+find "$root/etc/systemd/system" -mindepth 1 -type l -delete
+chroot "$root" systemctl preset-all
+for unit in systemd-firstboot systemd-homed-firstboot ldconfig systemd-hwdb-update systemd-journal-catalog-update \
+    systemd-update-done systemd-sysusers chrony-wait systemd-networkd-wait-online; do
+    ln -sf /dev/null "$root/etc/systemd/system/$unit.service"
+done
+chroot "$root" passwd --lock root

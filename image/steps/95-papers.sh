@@ -1,0 +1,13 @@
+# Papers: what is in it, and check sums
+
+python3 "$image/sbom.py" "$root" "$name" "$SOURCE_DATE_EPOCH" > "$work/$name.spdx.json"
+{
+    printf 'version %s\ncommit %s\nepoch %s\nkernel %s\n' "$version" "$commit" "$SOURCE_DATE_EPOCH" "$kernel"
+    printf 'root-sha256 %s\nroot-bytes %s\n' "$(sha256sum < "$work/root.squashfs" | cut -d ' ' -f 1)" "$size"
+    chroot "$tools" dpkg-query --show --showformat 'tool ${Package} ${Version}\n'
+    dpkg-query --admindir "$root/usr/lib/sysimage/dpkg" --show --showformat 'package ${Package} ${Version}\n'
+} > "$work/$name.manifest"
+mv "$work/root.squashfs" "$work/$name.squashfs"
+files=("$name".{raw,qcow2,vhdx.zip,ova,squashfs,spdx.json,manifest})
+(cd "$work" && sha256sum "${files[@]}" > SHA256SUMS)
+(cd "$work" && mv "${files[@]}" SHA256SUMS "$out/")
