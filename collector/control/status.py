@@ -73,12 +73,12 @@ class Status:
     healthy: bool
     configured: bool
     problems: tuple[str, ...]
-    detached: tuple[str, ...]
-    waiting: tuple[str, ...]
-    notices: tuple[str, ...]
-    agent: bool
     sources: tuple[SourceStatus, ...]
     t_meters: tuple[TMeterStatus, ...]
+    detached: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    agent: bool = False  # whether one runs
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,7 +96,7 @@ def read_status(instance: str, netlink: IPRoute) -> Status:
         lost = (f"{what}; run: collector apply",) if host.notes.digest else ()
         troubles = (*lost, *waiting)
         return Status(
-            instance, not troubles, configured, troubles, troubles, waiting, notices, bool(observed), (), ()
+            instance, not troubles, configured, troubles, (), (), troubles, waiting, notices, bool(observed)
         )
     host = replace(host, route=tmeter.find_route(netlink, settings.tmeter.address))
     now = time.clock_gettime(time.CLOCK_MONOTONIC)
@@ -109,8 +109,8 @@ def read_status(instance: str, netlink: IPRoute) -> Status:
     problems = (*detached, *_down(settings, host), *waiting)
     away = tuple(_absent(each, counters.read_source(folder, each.slot), now) for each in absent)
     return Status(
-        instance, not problems, True, problems, detached, waiting, notices, bool(observed),
-        (*sources, *away), (t_meter,),
+        instance, not problems, True, problems, (*sources, *away), (t_meter,),
+        detached, waiting, notices, bool(observed),
     )  # fmt: skip
 
 

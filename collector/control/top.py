@@ -77,7 +77,10 @@ def _read(instance: str, netlink: IPRoute) -> Status:
         return read_status(instance, netlink)
     except (OSError, NetlinkError) as error:
         words = f"this host cannot be read at the moment ({error}); trying again"
-        return Status(instance, False, True, (words,), (), (), (), False, (), ())
+        return Status(
+            instance, healthy=False, configured=True, problems=(words,), detached=(), waiting=(), notices=(),
+            agent=False, sources=(), t_meters=(),
+        )  # fmt: skip
 
 
 def _clock() -> str:

@@ -134,7 +134,7 @@ WRONG = {
     "an alias bomb": Wrong(
         lambda _box: BOMB + SPAN,
         "1:1",
-        "a: unknown key; the keys here are version, sources, t_meters, metrics",
+        "a: unknown key; the keys here are version, sources, t_meters, telephony, metrics",
     ),
     "broken YAML": Wrong(edit("}", ""), "3:5", "a ',' or the closing '}' of this map is missing; add it"),
     "an empty file": Wrong(
