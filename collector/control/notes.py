@@ -16,6 +16,7 @@ from typing import Any
 from collector.datapath import libbpf, maps, program
 from collector.datapath.tmeter import Neighbour
 
+PINS = ("notes", "configuration", "former", "agent")
 _NOTES_SIZE = 65536
 
 
