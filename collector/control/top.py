@@ -24,14 +24,14 @@ from collector.control.view import View, compare, fitted, render
 from collector.stop import StopSignals
 
 if TYPE_CHECKING:
-    from collector.cli import Options
+    from collector.options import Options
 
 EPILOG = """\b
 Example:
   collector top
 \b
 Example: three readings, ten seconds apart, into a file:
-  collector top --interval 10 --count 3 > rates.txt
+  collector top --interval 10 --count 3 | tee rates.txt
 """
 
 

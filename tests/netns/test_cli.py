@@ -23,7 +23,10 @@ from tests.lib.fault import Faulty
 from tests.lib.snapshot import changed
 
 NOBODY = "65534"
-COMMANDS = ("apply", "check", "demo", "interfaces", "metrics", "plan", "remove", "sink", "status")
+COMMANDS = (
+    "apply", "check", "confirm", "demo", "interfaces", "metrics", "plan", "remove", "run", "sink", "status",
+    "top",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
