@@ -27,7 +27,7 @@ ONLY_IMPORTERS = {
     "ctypes": {"datapath/libbpf.py", "control/clock.py"},
     "yaml": {"control/config.py"},
 }
-# The demonstration has to start sipp. What takes an apply back has to outlive the shell: it is ourselves, again.
+# The demonstration has to start sipp. What takes an apply back is the collector again, to outlive the shell.
 MAY_START_PROGRAMS = {"operate/demo.py", "operate/lab.py", "control/confirm.py"}
 STARTS_PROGRAMS = ("system", "popen", "exec", "spawn", "posix_spawn")
 
