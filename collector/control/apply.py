@@ -76,7 +76,7 @@ def note_failure(instance: str) -> None:
 
 def apply(file: ConfigFile, instance: str, netlink: IPRoute, route: tmeter.Route) -> Applied:
     """`route`: to the t-meter, or NO_ROUTE. HostError: the host refused, and what ran before runs on."""
-    _require_only_one(instance, read_host(netlink, instance, None).netns)
+    require_only_one(instance, read_host(netlink, instance, None).netns)
     _forget_stale_refusals(instance, netlink)
     done = converge(file, instance, netlink, route)
     return replace(done, warnings=tuple(_warn(done, netlink)))
@@ -95,13 +95,10 @@ def converge(file: ConfigFile, instance: str, netlink: IPRoute, route: tmeter.Ro
         except XdpRefusedError as refusal:
             _remember(instance, host, refusal, "source")
         else:
-            if wanted.changes:
-                folder = instance_folder(instance)
-                change_notes(folder, applies=read_notes(folder).applies + 1)
             return Applied(wanted, read_host(netlink, instance, t_meter))
 
 
-def _require_only_one(instance: str, netns: int) -> None:
+def require_only_one(instance: str, netns: int) -> None:
     """Two would share the splitter, and take it from each other."""
     others = instance_folder(instance).parent
     for folder in others.iterdir() if others.exists() else ():

@@ -88,7 +88,7 @@ def _place(attached: attach.Attached, nics: tuple[Nic, ...], splitter: Splitter 
         return Place(AT_SPLITTER, Hook.TC)
     if not attached.is_xdp:
         return Place(attached.ifindex, Hook.TC)
-    (mode,) = {nic.xdp_mode for nic in nics if nic.ifindex == attached.ifindex}
+    mode = next((nic.xdp_mode for nic in nics if nic.ifindex == attached.ifindex), None)
     return Place(attached.ifindex, Hook(mode or Hook.XDP_NATIVE))
 
 
