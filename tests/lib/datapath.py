@@ -39,6 +39,8 @@ TUNNEL_PORTS = {SourceType.VXLAN: 4789, SourceType.GENEVE: 6081, SourceType.TZSP
 HAVE_A_VNI = {SourceType.VXLAN, SourceType.GENEVE, SourceType.ERSPAN}
 COUNTED_MAPS = ("source_counters", "tmeter_counters")
 _CPU_STATE = struct.Struct("<QII")  # struct cpu_state as far as `packets`
+FLOW_WAYS = 65536
+_NO_WAYS = (struct.pack(f"<{FLOW_WAYS}I", *range(FLOW_WAYS)), bytes(16 * FLOW_WAYS))  # keys, values
 
 
 @dataclass(frozen=True)
@@ -149,14 +151,15 @@ class Site:
         return self.tunnel(SourceType.VXLAN, name, **settings)
 
     def load(self, *sources: Source, **tmeter: Any) -> Datapath:
-        """One program for all who ask for the same. `tmeter`: as in `settings`."""
+        """One program for all who ask for the same; it remembers no packet that was before. `tmeter`: as in
+        `settings`."""
         settings = self.settings(*sources, **tmeter)
         if settings not in self._loaded:
-            self._loaded[settings] = Datapath(self, settings)
+            self._loaded[settings] = Datapath(self, settings, forgets=True)
         return self._loaded[settings]
 
     def load_fresh(self, *sources: Source, **tmeter: Any) -> Datapath:
-        """For tests that make a flow take a slower way: the program remembers it."""
+        """For tests of what the program remembers: flows that take a slower way, and fragments."""
         return Datapath(self, self.settings(*sources, **tmeter))
 
     def settings(self, *sources: Source, **tmeter: Any) -> Settings:
@@ -176,13 +179,15 @@ class Site:
 class Datapath:
     """The program with one configuration; counters are the site's, and go on."""
 
-    def __init__(self, site: Site, settings: Settings) -> None:
+    def __init__(self, site: Site, settings: Settings, *, forgets: bool = False) -> None:
         self.settings = settings
+        self._forgets = forgets
         self.machine: Machine = site.machine
         self.folder = site.folder
         self.object = program.load(settings, site.folder)
         self.programs = {hook: self.object.program(name) for hook, name in PROGRAMS.items()}
         self._cpu_states = self.object.map("cpu_states")
+        self._fragments, self._ways = self.object.map("outer_fragments"), self.object.map("flow_ways")
         for name in COUNTED_MAPS:
             if not (site.folder / name).exists():
                 libbpf.pin(self.object.map(name), site.folder / name)
@@ -199,12 +204,28 @@ class Datapath:
         self, hook: Hook, packet: bytes, ifindex: int | None = None, **context: int
     ) -> tuple[str, bytes, int]:
         """Looks at no counter: verdict, packet, mark."""
+        self._forget_fragments()
         arrival = self.settings.sources[0].ifindex if ifindex is None else ifindex
         given = xdp_md(packet, arrival) if hook == "xdp" else sk_buff(arrival, **context)
         with self.machine.enter():
             code, out, after = libbpf.test_run(self.programs[hook], packet, context=given)
         mark = struct.unpack_from("<I", after, _MARK)[0] if hook == "tc" else 0
-        return VERDICTS[hook][code], out, mark
+        verdict = VERDICTS[hook][code]
+        if (hook, verdict) == ("xdp", "pass"):
+            self._forget_ways()
+        return verdict, out, mark
+
+    def _forget_fragments(self) -> None:
+        if self._forgets:
+            for key in list(maps.keys(self._fragments)):
+                libbpf.call("forgetting", "bpf_map_delete_elem", self._fragments.number, key)
+
+    def _forget_ways(self) -> None:
+        """A packet with bytes behind it takes its flow along to tc. Spans have none, and no time to lose."""
+        if self._forgets and self.settings.sources[0].type != SourceType.SPAN:
+            count = libbpf.buffer(4)
+            count.raw = struct.pack("<I", FLOW_WAYS)
+            libbpf.call("forgetting", "bpf_map_update_batch", self._ways.number, *_NO_WAYS, count, None)
 
     def _next_ip_id(self) -> int:
         """It counts on each CPU for itself; the tests keep to one. Of its 32 bits IPv4 has 16."""
