@@ -45,7 +45,8 @@ def connected() -> Iterator[IPRoute]:
 @contextmanager
 def changing(options: Options) -> Iterator[IPRoute]:
     """One command at a time changes this host; a failure is on record. The agent hears of it."""
-    from collector.control.apply import alone, note_failure
+    from collector.control.apply import note_failure
+    from collector.control.lock import alone
     from collector.control.presence import call
 
     with connected() as netlink:

@@ -18,12 +18,13 @@ from pathlib import Path
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from collector.control.apply import BusyError, alone, note_failure
+from collector.control.apply import note_failure
 from collector.control.choice import Choice
 from collector.control.confirm import seconds_left, take_back
 from collector.control.follow import Eyes, Look
 from collector.control.host import read_host
 from collector.control.journal import Journal, set_up
+from collector.control.lock import BusyError, alone
 from collector.control.monitor import Monitor
 from collector.control.names import Resolver
 from collector.control.notes import instance_folder, read_notes

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from pyroute2 import IPRoute
@@ -23,7 +20,6 @@ from collector.datapath.attach import XdpRefusedError
 from collector.datapath.libbpf import Fd
 from collector.errors import HostError
 
-LOCK_PATIENCE = 10.0  # seconds
 NEIGHBOUR_PATIENCE = (
     3.0  # seconds for ARP or neighbour discovery to be answered; without an answer apply goes on
 )
@@ -38,33 +34,6 @@ class Applied:
     @property
     def changes(self) -> tuple[Change, ...]:
         return self.plan.changes
-
-
-class BusyError(HostError):
-    """Another process changes this host."""
-
-
-@contextmanager
-def alone(patience: float = LOCK_PATIENCE) -> Iterator[None]:
-    """BusyError when another process goes on changing this host for longer than `patience` seconds."""
-    folder = os.open(program.BPFFS, os.O_RDONLY)
-    deadline = time.monotonic() + patience
-    try:
-        while not _locked(folder):
-            if time.monotonic() > deadline:
-                raise BusyError("another collector command is at work", "Wait for it to end, then try again.")
-            time.sleep(0.05)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _locked(folder: int) -> bool:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def note_failure(instance: str) -> None:

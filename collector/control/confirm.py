@@ -18,9 +18,10 @@ from ipaddress import ip_address
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from collector.control.apply import BusyError, alone, converge, note_failure
+from collector.control.apply import converge, note_failure
 from collector.control.config import BLANK, Config, ConfigFile, digest, load_text
 from collector.control.host import Host
+from collector.control.lock import BusyError, alone
 from collector.control.names import resolve
 from collector.control.notes import (
     Pending,
@@ -34,6 +35,7 @@ from collector.control.notes import (
 )
 from collector.control.observed import boottime
 from collector.control.presence import call
+from collector.control.transaction import explained
 from collector.control.values import Address
 from collector.datapath.libbpf import BpfError
 from collector.datapath.tmeter import NO_ROUTE, find_route
@@ -68,7 +70,8 @@ def within(instance: str, file: ConfigFile, host: Host, seconds: int | None) -> 
         return
     folder = instance_folder(instance)
     former = read_text(folder, "configuration")
-    pending = _begin(instance, file, host, seconds)
+    with explained("note what to go back to", "Nothing is changed."):
+        pending = _begin(instance, file, host, seconds)
     try:
         yield
     except CollectorError:
@@ -77,7 +80,8 @@ def within(instance: str, file: ConfigFile, host: Host, seconds: int | None) -> 
     if read_text(folder, "configuration") == former:  # there is nothing to take back
         forget(instance)
     else:
-        change_notes(folder, pending=replace(pending, complete=True))
+        with explained("note that the apply is done", "It is taken back."):
+            change_notes(folder, pending=replace(pending, complete=True))
 
 
 def _begin(instance: str, file: ConfigFile, host: Host, seconds: int) -> Pending:
@@ -120,16 +124,18 @@ def confirm(instance: str) -> bool:
 
 
 def forget(instance: str) -> None:
-    """What runs is to stay, without a word of it. The caller is `alone`."""
-    folder = instance_folder(instance)
-    change_notes(folder, pending=None)
-    forget_text(folder, "former")
-    notes = read_notes(folder)
-    if notes.digest or notes.origins or notes.unconfirmed:
+    """What runs is to stay. The caller is `alone`."""
+    if not waits(instance):
         return
-    forget_text(folder, "notes")
-    if folder.exists() and not any(folder.iterdir()):
-        folder.rmdir()
+    folder = instance_folder(instance)
+    with explained("forget what to go back to", "It is taken back in time."):
+        change_notes(folder, pending=None)
+        forget_text(folder, "former")
+        notes = read_notes(folder)
+        if not (notes.digest or notes.origins or notes.unconfirmed):
+            forget_text(folder, "notes")
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def guard(instance: str, token: str, netlink: IPRoute) -> None:

@@ -46,9 +46,8 @@ def look_up(name: str) -> list[Address]:
 class Resolver:
     """Looks a name up again and again, in a thread of its own. `on_change` is called there."""
 
-    def __init__(self, on_change: Callable[[], None], again: float = AGAIN, retry: float = RETRY) -> None:
+    def __init__(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
-        self._again, self._retry = again, retry
         self._changed = threading.Condition()
         self._name: str | None = None
         self._answer: list[Address] | HostError | None = None
@@ -110,7 +109,7 @@ class Resolver:
                 self._on_change()
             with self._changed:
                 if name == self._name:
-                    self._changed.wait(self._retry if isinstance(answer, HostError) else self._again)
+                    self._changed.wait(RETRY if isinstance(answer, HostError) else AGAIN)
 
 
 def _try(name: str) -> list[Address] | HostError:

@@ -12,6 +12,7 @@ from pyroute2 import IPRoute
 from collector.control.changes import resolver
 from collector.control.hooks import why_not_native
 from collector.control.host import Host, read_host
+from collector.control.lock import unchanged
 from collector.control.notes import Known, instance_folder
 from collector.control.observed import Observed, boottime, read_observed
 from collector.control.plan import interface_name
@@ -85,7 +86,8 @@ class Status:
 
 
 def read_status(instance: str, netlink: IPRoute) -> Status:
-    host = read_host(netlink, instance, None)
+    with unchanged():
+        host = read_host(netlink, instance, None)
     settings, folder = host.state.settings, instance_folder(instance)
     observed = read_observed(folder)
     waiting = observed.waiting if observed else ()

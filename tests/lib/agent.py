@@ -20,6 +20,7 @@ from tests.lib.rig import Rig
 
 ROOT = Path(__file__).parents[2]
 PORT = 9747
+PATIENCE = 30.0  # seconds, for slow machines: what is waited for takes parts of a second
 
 
 class Agent:
@@ -52,7 +53,7 @@ class Agent:
         """Returns once it has looked for the first time."""
         with self._log.open("a") as log:
             self._process = self._machine.start(self._argv, stdout=log, stderr=log)
-        wait_for(self.alive, "the agent's first look")
+        wait_for(self.alive, "the agent's first look", PATIENCE)
 
     def alive(self) -> bool:
         assert self.process.poll() is None, self.log()
@@ -61,7 +62,7 @@ class Agent:
     def log(self) -> list[str]:
         return self._log.read_text().splitlines() if self._log.exists() else []
 
-    def says(self, *wanted: str, timeout: float = 10.0) -> None:
+    def says(self, *wanted: str, timeout: float = PATIENCE) -> None:
         """Waits for lines that begin so, one after the other, and after those that were waited for before."""
         for words in wanted:
             try:
@@ -89,7 +90,7 @@ class Agent:
         (only,) = self.status()["t_meters"]
         return dict(only)
 
-    def becomes(self, holds: Callable[[dict[str, Any]], bool], what: str, timeout: float = 10.0) -> None:
+    def becomes(self, holds: Callable[[dict[str, Any]], bool], what: str, timeout: float = PATIENCE) -> None:
         """Waits until `holds` is true of the status."""
         try:
             wait_for(lambda: holds(self.status()), what, timeout)
@@ -145,9 +146,7 @@ def agent_of_rig(rig: Rig) -> Iterator[Agent]:
     tool = rig.tool
     argv = ["-c", str(tool.file), "--instance", tool.instance, "run"]
     log = tool.file.with_suffix(".log")
-    agent = Agent(
-        rig.collector, argv, log, lambda: tool.command("status", "--json", check=False).stdout
-    )
+    agent = Agent(rig.collector, argv, log, lambda: tool.command("status", "--json", check=False).stdout)
     with _ended(agent):
         yield agent
 

@@ -50,10 +50,12 @@ static __always_inline int xdp_wrap(struct xdp_md *ctx, struct cpu_state *cpu,
 		__builtin_memcpy(data, &outer.v6, sizeof(outer.v6));
 	else
 		__builtin_memcpy(data, &outer.v4, sizeof(outer.v4));
-	if (frame->made)
-		__builtin_memcpy(data + outer_len(), &link, sizeof(link));
-	else if (strip)
-		__builtin_memcpy(data + outer_len(), &link, MAC_ADDRESSES);
+	data += outer_len();
+	barrier_var(data); /* verifiers lose the check above on the way here */
+	if (frame->made && data + sizeof(link) <= end)
+		__builtin_memcpy(data, &link, sizeof(link));
+	else if (strip && data + MAC_ADDRESSES <= end)
+		__builtin_memcpy(data, &link, MAC_ADDRESSES);
 	if (!config.tmeter.udp_checksum)
 		return SENT;
 	return xdp_checksum(ctx, sizeof(struct udphdr) + sizeof(struct vxlanhdr) + inner_len);
