@@ -5,6 +5,7 @@ The kernel forwards without it. Stopping it, or killing it, stops no frame.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import selectors
@@ -48,9 +49,8 @@ log = logging.getLogger("collector")
 
 
 class Agent:
-    def __init__(self, path: Path, instance: str, netlink: IPRoute) -> None:
+    def __init__(self, path: Path, instance: str) -> None:
         self.instance = instance
-        self.netlink = netlink
         self.folder = instance_folder(instance)
         self.presence = Presence(instance)
         self.choice = Choice(path, self.folder)
@@ -59,7 +59,6 @@ class Agent:
         self.doorbell = Doorbell()
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.resolver = Resolver(self.ring)
-        self.eyes = Eyes(instance, netlink, self.resolver.address)
         self.monitor = Monitor(instance, self.ring)
         self.settled: State | None = None
         self.running: Settings | None = None
@@ -76,6 +75,7 @@ class Agent:
                 selector.register(each, selectors.EVENT_READ)
             self._read_file()
             self._look()
+            gc.freeze()
             self.systemd.say(READY)
             while self._obey(reader, caught):
                 if time.monotonic() >= self.due:
@@ -127,33 +127,41 @@ class Agent:
         self.settled = None
 
     def _look(self) -> None:
+        with IPRoute(ext_ack=True) as netlink:  # a new one each time: they grow with all that they hear
+            self._look_by(netlink)
+        gc.collect()  # cheap, as what stays is frozen; left to itself, it lets megabytes gather
+
+    def _look_by(self, netlink: IPRoute) -> None:
         self.due = time.monotonic() + AUDIT
         try:
-            self._take_back_when_due()
+            self._take_back_when_due(netlink)
             with alone(PATIENCE):
-                done = self._follow()
+                done = self._follow(netlink)
         except BusyError:
             self.due = time.monotonic() + CALM
         except CollectorError as error:
             note_failure(self.instance)
-            self._later(str(error))
+            self._later(str(error), netlink)
         except (BpfError, NetlinkError, OSError) as error:  # something went while it was looked at
-            self._later(f"could not read this host's state: {error}")
+            self._later(f"could not read this host's state: {error}", netlink)
         else:
             self.journal.changes(done)
             self.settled, self.running, self.retry = done.settled, done.running, RETRY
-            self._observe(done.waiting)
+            self._observe(done.waiting, netlink)
 
-    def _follow(self) -> Look:
+    def _follow(self, netlink: IPRoute) -> Look:
         """What was removed by hand took the splitter away as well."""
         news = self.choice.refresh(wiped=splitter.is_there())
         if news:
             log.info("%s", news)
         wanted = self.choice.file.config.t_meter_address
         self.resolver.follow(wanted if isinstance(wanted, str) else None)
-        return self.eyes.look(self.choice.file, self.choice.runs, self.settled)
+        eyes = Eyes(self.instance, netlink, self.resolver.address)
+        done = eyes.look(self.choice.file, self.choice.runs, self.settled)
+        self.choice.settle()
+        return done
 
-    def _take_back_when_due(self) -> None:
+    def _take_back_when_due(self, netlink: IPRoute) -> None:
         if not read_notes(self.folder).pending:
             return
         with alone(PATIENCE):  # so no apply is at work
@@ -163,18 +171,18 @@ class Agent:
         elif pending:
             why = "was not confirmed in time" if pending.complete else "was killed before its end"
             log.warning("the last apply %s: back to the configuration before it", why)
-            take_back(self.instance, pending.token, self.netlink, PATIENCE)
+            take_back(self.instance, pending.token, netlink, PATIENCE)
 
-    def _later(self, trouble: str) -> None:
+    def _later(self, trouble: str, netlink: IPRoute) -> None:
         self.due = min(self.due, time.monotonic() + self.retry)
         self.retry = min(2 * self.retry, LONGEST_RETRY)
-        self._observe(trouble)
+        self._observe(trouble, netlink)
 
-    def _observe(self, waiting: str) -> None:
+    def _observe(self, waiting: str, netlink: IPRoute) -> None:
         self.monitor.observe(self.choice, self.running, self.resolver.trouble, waiting)
         self.systemd.status(waiting.partition("\n")[0] or self.monitor.summary)
         try:
-            self.journal.state(read_status(self.instance, self.netlink))
+            self.journal.state(read_status(self.instance, netlink))
         except (CollectorError, BpfError, NetlinkError, OSError) as error:
             self.journal.trouble(waiting or f"could not read this host's state: {error}")
 
@@ -183,7 +191,7 @@ def run(path: Path, instance: str, netlink: IPRoute) -> None:
     """Until SIGTERM. HostError where the instance runs in another network namespace, or has an agent."""
     read_host(netlink, instance, None)
     set_up()
-    Agent(path, instance, netlink).run()
+    Agent(path, instance).run()
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class Choice:
 
     def read(self) -> None:
         """Anew from the file, at the start and when asked to. What cannot be used leaves what runs."""
-        self._see(read_text(self._folder, "configuration"))
+        self.settle()
         self.file_error = ""
         try:
             if self._path.exists():
@@ -56,10 +56,17 @@ class Choice:
         if applied == _text(self.file) or (applied is None and (wiped or not self.file.config.sources)):
             return ""
         self.file = self._runs or BLANK
-        self.file_error = _REMOVED if applied is None else ""
-        return f"the agent does nothing more: {_REMOVED}" if applied is None else (
-            "the agent follows what was applied by hand"
-        )  # fmt: skip
+        self.file_error = ""
+        if read_notes(self._folder).unconfirmed:
+            return "the agent follows what was there before the apply that was not confirmed"
+        if applied is not None:
+            return "the agent follows what was applied by hand"
+        self.file_error = _REMOVED
+        return f"the agent does nothing more: {_REMOVED}"
+
+    def settle(self) -> None:
+        """What runs now is our own doing."""
+        self._see(read_text(self._folder, "configuration"))
 
     def _see(self, applied: str | None) -> None:
         if applied != _text(self._runs):

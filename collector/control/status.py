@@ -88,6 +88,11 @@ class Status:
 def read_status(instance: str, netlink: IPRoute) -> Status:
     with unchanged():
         host = read_host(netlink, instance, None)
+    return status_of(host, instance, netlink)
+
+
+def status_of(host: Host, instance: str, netlink: IPRoute) -> Status:
+    """Of a brief `host` it cannot say why a hook is no better one."""
     settings, folder = host.state.settings, instance_folder(instance)
     observed = read_observed(folder)
     waiting = observed.waiting if observed else ()
@@ -102,14 +107,14 @@ def read_status(instance: str, netlink: IPRoute) -> Status:
         )
     host = replace(host, route=tmeter.find_route(netlink, settings.tmeter.address))
     now = time.clock_gettime(time.CLOCK_MONOTONIC)
-    sources = tuple(
-        _source(source, counters.read_source(folder, source.slot), host, now) for source in settings.sources
-    )
+    slots = {each.slot for each in (*settings.sources, *host.notes.sources)}
+    counted = counters.read_sources(folder, slots)
+    sources = tuple(_source(source, counted[source.slot], host, now) for source in settings.sources)
     absent = [each for each in host.notes.sources if each.name not in {source.name for source in sources}]
     t_meter = _t_meter(settings.tmeter, host.route, counters.read_tmeter(folder), netlink, observed)
     detached = tuple(_detached(settings, host, absent))
     problems = (*detached, *_down(settings, host), *waiting)
-    away = tuple(_absent(each, counters.read_source(folder, each.slot), now) for each in absent)
+    away = tuple(_absent(each, counted[each.slot], now) for each in absent)
     return Status(
         instance, not problems, True, problems, (*sources, *away), (t_meter,),
         detached, waiting, notices, bool(observed),

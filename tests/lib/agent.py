@@ -6,6 +6,7 @@ As a script it is the same, with constants of the product set to what a test can
 from __future__ import annotations
 
 import http.client
+import importlib
 import json
 import signal
 import sys
@@ -14,8 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from collector.control.follow import Eyes, Look
+from collector.datapath import program
 from collector.operate.lab import Namespace, Process, ended_within, stop, wait_for
 from tests.lib.box import Box
+from tests.lib.fault import Fault, Faulty, _forget_tcx
 from tests.lib.rig import Rig
 
 ROOT = Path(__file__).parents[2]
@@ -36,8 +40,7 @@ class Agent:
         *patches: str,
         prefix: tuple[str, ...] = (),
     ) -> None:
-        module = ["tests.lib.agent", *patches] if patches else ["collector"]
-        self._argv = [*prefix, sys.executable, "-m", *module, *argv]
+        self._argv, self._patches, self._prefix = argv, patches, prefix
         self._machine = machine
         self._log = log
         self._read = read
@@ -49,10 +52,13 @@ class Agent:
         assert self._process
         return self._process
 
-    def start(self) -> None:
-        """Returns once it has looked for the first time."""
+    def start(self, *patches: str) -> None:
+        """Returns once it has looked for the first time. `patches`: in the place of its own."""
+        patches = patches or self._patches
+        module = ["tests.lib.agent", *patches] if patches else ["collector"]
+        argv = [*self._prefix, sys.executable, "-m", *module, *self._argv]
         with self._log.open("a") as log:
-            self._process = self._machine.start(self._argv, stdout=log, stderr=log)
+            self._process = self._machine.start(argv, stdout=log, stderr=log)
         wait_for(self.alive, "the agent's first look", PATIENCE)
 
     def alive(self) -> bool:
@@ -142,11 +148,14 @@ def agent_of(box: Box, *patches: str, prefix: tuple[str, ...] = ()) -> Iterator[
 
 
 @contextmanager
-def agent_of_rig(rig: Rig) -> Iterator[Agent]:
+def agent_of_rig(rig: Rig, faulty: Faulty) -> Iterator[Agent]:
     tool = rig.tool
-    argv = ["-c", str(tool.file), "--instance", tool.instance, "run"]
-    log = tool.file.with_suffix(".log")
-    agent = Agent(rig.collector, argv, log, lambda: tool.command("status", "--json", check=False).stdout)
+    options = ["-c", str(tool.file), "--instance", tool.instance]
+
+    def read() -> str:
+        return faulty.run(rig.collector, [*options, "status", "--json"], Fault()).out
+
+    agent = Agent(rig.collector, [*options, "run"], tool.file.with_suffix(".log"), read)
     with _ended(agent):
         yield agent
 
@@ -162,21 +171,35 @@ def _ended(agent: Agent) -> Iterator[None]:
     assert tracebacks == [], "\n".join(agent.log())
 
 
+def _upgraded() -> None:
+    """The package brings another build of the program."""
+    program.build = lambda: "another"
+
+
+def _tells_looks() -> None:
+    original = Eyes.look
+
+    def look(self: Eyes, *arguments: Any) -> Look:
+        print("look", file=sys.stderr)
+        return original(self, *arguments)
+
+    setattr(Eyes, "look", look)  # noqa: B010  mypy knows no other way
+
+
+_WORDS = {"old-kernel": _forget_tcx, "upgraded": _upgraded, "tells-looks": _tells_looks}
+
+
 def _patch(settings: list[str]) -> None:
-    """`MODULE.CONSTANT=NUMBER`, of collector.control; or `old`, for a kernel before Linux 6.6."""
-    import importlib
-
-    from tests.lib.fault import _forget_tcx
-
+    """`MODULE.CONSTANT=NUMBER`, of collector.control, or one of _WORDS."""
     for setting in settings:
-        if setting == "old":
-            _forget_tcx()
+        if setting in _WORDS:
+            _WORDS[setting]()
             continue
         where, _, value = setting.partition("=")
         module, _, name = where.rpartition(".")
         loaded = importlib.import_module(f"collector.control.{module}")
         assert hasattr(loaded, name), setting
-        setattr(loaded, name, float(value))
+        setattr(loaded, name, type(getattr(loaded, name))(value))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from collector.datapath import counters, libbpf, maps, program, splitter
+from collector.datapath.ports import Ports
 from collector.datapath.settings import NONE, Network, Oversize, Settings, Source, SourceType, TMeter, VniRule
 from collector.datapath.splitter import Splitter
 from collector.operate.lab import BPFFS, Lab, ensure_bpffs
@@ -38,6 +39,7 @@ TMETER_PORT = 4789
 TUNNEL_PORTS = {SourceType.VXLAN: 4789, SourceType.GENEVE: 6081, SourceType.TZSP: 37008}
 HAVE_A_VNI = {SourceType.VXLAN, SourceType.GENEVE, SourceType.ERSPAN}
 COUNTED_MAPS = ("source_counters", "tmeter_counters")
+OVERSIZE = {"t-meter oversize": 1}
 _CPU_STATE = struct.Struct("<QII")  # struct cpu_state as far as `packets`
 FLOW_WAYS = 65536
 _NO_WAYS = (struct.pack(f"<{FLOW_WAYS}I", *range(FLOW_WAYS)), bytes(16 * FLOW_WAYS))  # keys, values
@@ -53,15 +55,17 @@ class Outcome:
     mark: int = 0
 
 
-def sent(source: str, size: int) -> dict[str, int]:
+def sent(source: str, size: int, *, oversize: bool = False) -> dict[str, int]:
+    """`oversize`: in fragments, or cut."""
     both = {
         f"{owner} {what}": n for owner in (source, "t-meter") for what, n in (("frames", 1), ("bytes", size))
     }
-    return dict(sorted(both.items()))
+    return dict(sorted((both | (OVERSIZE if oversize else {})).items()))
 
 
 def dropped(source: str, size: int, reason: str) -> dict[str, int]:
-    return dict(sorted({f"{source} frames": 1, f"{source} bytes": size, f"{source} {reason}": 1}.items()))
+    counted = {f"{source} frames": 1, f"{source} bytes": size, f"{source} {reason}": 1}
+    return dict(sorted((counted | (OVERSIZE if reason == "oversize" else {})).items()))
 
 
 OVER_IPV4: dict[str, Any] = {}
@@ -162,7 +166,7 @@ class Site:
         """For tests of what the program remembers: flows that take a slower way, and fragments."""
         return Datapath(self, self.settings(*sources, **tmeter))
 
-    def settings(self, *sources: Source, **tmeter: Any) -> Settings:
+    def settings(self, *sources: Source, telephony: tuple[Ports, ...] = (), **tmeter: Any) -> Settings:
         """`tmeter`: what is to differ from a t-meter on link, reached by 1,500 bytes over IPv4."""
         usual: dict[str, Any] = {
             "name": "ohio",
@@ -173,7 +177,7 @@ class Site:
             "oversize": Oversize.FRAGMENT,
             "ifindex": self.uplink,
         }
-        return Settings(self.netns, TMeter(**usual | tmeter), sources, self.splitter)
+        return Settings(self.netns, TMeter(**usual | tmeter), sources, telephony, self.splitter)
 
 
 class Datapath:
@@ -241,7 +245,13 @@ class Datapath:
             own = {"frames": read.frames, "bytes": read.bytes, "passed": read.passed_frames, **read.drops}
             values |= {f"{source.name} {what}": n for what, n in own.items()}
         tmeter = counters.read_tmeter(self.folder)
-        return values | {"t-meter frames": tmeter.frames, "t-meter bytes": tmeter.bytes}
+        sums = {"frames": tmeter.frames, "bytes": tmeter.bytes, "oversize": tmeter.oversize_frames}
+        return values | {f"t-meter {what}": n for what, n in sums.items()}
+
+    def last_seen(self) -> dict[str, float | None]:
+        """Of the first source: when the last frame, SIP message and RTP packet came, by CLOCK_MONOTONIC."""
+        read = counters.read_source(self.folder, self.settings.sources[0].slot)
+        return {"frame": read.last_frame, "sip": read.last_sip, "rtp": read.last_rtp}
 
 
 _MARK, _IFINDEX, _GSO_SEGS, _GSO_SIZE = 8, 40, 164, 176  # offsets in struct __sk_buff, linux/bpf.h

@@ -77,9 +77,10 @@ def test_what_is_taken_away_is_put_back(box: Box, agent: Agent) -> None:
 
 def test_a_filter_and_its_qdisc_are_put_back_on_an_old_kernel(box: Box) -> None:
     box.write(("vni: 12", "vni: 12, hook: tc"))
-    with agent_of(box, AUDIT, "old") as agent:
+    with agent_of(box, AUDIT, "old-kernel") as agent:
         agent.start()
-        for count, command in enumerate(("tc filter del dev eth1 ingress", "tc qdisc del dev eth1 clsact"), 1):
+        commands = ("tc filter del dev eth1 ingress", "tc qdisc del dev eth1 clsact")
+        for count, command in enumerate(commands, start=1):
             box.host.run(command.split())
             agent.says(REPAIRED, "attach collector_tc to eth1 at tc ingress")
             agent.becomes(lambda status: status["healthy"], "all to be well")

@@ -50,9 +50,7 @@ def test_a_nic_that_comes_late_goes_and_comes_back(bare_box: Box, hook: str) -> 
         assert agent.stop() == 0
 
 
-@HOOKS
-def test_a_nic_that_is_renamed_goes_on(box: Box, hook: str) -> None:
-    box.write(("vni: 12", f"vni: 12, hook: {hook}"))
+def test_a_nic_that_is_renamed_goes_on(box: Box) -> None:
     renamed = "source pbx: eth1 is called mirror0 now; write that in the file"
     with agent_of(box) as agent:
         agent.start()
@@ -62,7 +60,7 @@ def test_a_nic_that_is_renamed_goes_on(box: Box, hook: str) -> None:
         agent.says(renamed)
         agent.becomes(lambda status: status["problems"] == [renamed], "nothing but the new name")
         assert box.forwarded() == 12
-        assert (agent.source()["interface"], agent.source()["hook"]) == ("mirror0", NAMED[hook])
+        assert (agent.source()["interface"], agent.source()["hook"]) == ("mirror0", "xdp-native")
         assert agent.get("/healthz") == (200, "fine\n")
 
         agent.stop()
@@ -72,9 +70,7 @@ def test_a_nic_that_is_renamed_goes_on(box: Box, hook: str) -> None:
         assert counts(agent) == (2, 2)
 
 
-@HOOKS
-def test_a_link_that_is_lost_is_said_and_comes_back(box: Box, hook: str) -> None:
-    box.write(("vni: 12", f"vni: 12, hook: {hook}"))
+def test_a_link_that_is_lost_is_said_and_comes_back(box: Box) -> None:
     unplugged = "source pbx: eth1 has no link; is the cable in?"
     with agent_of(box) as agent:
         agent.start()
@@ -107,9 +103,7 @@ def test_xdp_gives_way_to_tc_where_the_driver_refuses_and_comes_back_with_anothe
         assert counts(agent) == (2, 2)
 
 
-@HOOKS
-def test_the_egress_nics_mtu_is_followed(box: Box, hook: str) -> None:
-    box.write(("vni: 12", f"vni: 12, hook: {hook}"))
+def test_the_egress_nics_mtu_is_followed(box: Box) -> None:
     with agent_of(box) as agent:
         agent.start()
         for mtu, oversize in ((1400, 1), (1500, 1), (2000, 1)):

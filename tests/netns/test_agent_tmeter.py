@@ -13,23 +13,21 @@ import pytest
 from collector.operate.lab import Lab, Namespace, wait_for
 from tests.lib.agent import Agent, agent_of, agent_of_rig
 from tests.lib.box import Box
+from tests.lib.fault import Faulty
 from tests.lib.rig import FAR_T_METER, GATEWAY, Rig, behind_gateway, take_xdp_frames
 from tests.lib.tap import Tap, is_outer
 from tests.netns.test_names import KNOWN, NAME, PRIVATE
 from tests.netns.test_world import neighbour
 
-HOOKS = pytest.mark.parametrize("hook", ["auto", "tc"])
 NO_ROUTE = "the t-meter 'ohio' (192.0.2.2) cannot be reached: this host has no route to it"
 
 
-@HOOKS
-def test_frames_flow_as_soon_as_this_host_has_an_address(bare_box: Box, hook: str) -> None:
+def test_frames_flow_as_soon_as_this_host_has_an_address(bare_box: Box) -> None:
     box = bare_box
     box.switch.link("span0", box.host, "eth1")
     box.host.link("eth0", box.tmeter, "eth0")
     box.tmeter.address("eth0", "192.0.2.2/24")
     box.tmeter.features("eth0", {"rx-gro": True})
-    box.write(("vni: 12", f"vni: 12, hook: {hook}"))
     with agent_of(box) as agent:
         agent.start()
         agent.says(NO_ROUTE)
@@ -48,9 +46,7 @@ def outer_sources(box: Box) -> set[str]:
         return {socket.inet_ntoa(packet[26:30]) for packet in tap.wait(1)}
 
 
-@HOOKS
-def test_an_address_of_this_host_that_changes_and_a_neighbour_that_is_deleted(box: Box, hook: str) -> None:
-    box.write(("vni: 12", f"vni: 12, hook: {hook}"))
+def test_an_address_of_this_host_that_changes_and_a_neighbour_that_is_deleted(box: Box) -> None:
     with agent_of(box) as agent:
         agent.start()
         assert outer_sources(box) == {"192.0.2.1"}
@@ -81,9 +77,9 @@ def second_gateway(rig: Rig) -> Iterator[Namespace]:
 
 
 @pytest.mark.parametrize("hook", ["auto", "tc"])
-def test_another_gateway_on_another_nic(hook: str) -> None:
+def test_another_gateway_on_another_nic(hook: str, faulty: Faulty) -> None:
     frame = bytes.fromhex("020000000002 020000000001 88b5") + b"a frame".ljust(60)
-    with behind_gateway(hook) as rig, second_gateway(rig) as other, agent_of_rig(rig) as agent:
+    with behind_gateway(hook) as rig, second_gateway(rig) as other, agent_of_rig(rig, faulty) as agent:
         assert rig.gateway
         t_meters = [{"name": "tm", "address": FAR_T_METER, "probe": "none"}]
         rig.tool.file.write_text(json.dumps({"version": 1, "sources": [rig.span()], "t_meters": t_meters}))
@@ -139,6 +135,12 @@ def test_a_name_that_resolves_anew_fails_and_comes_back(box: Box) -> None:
         agent.becomes(lambda status: status["notices"] == [], "nothing to say")
         assert (agent.source()["frames"], agent.t_meter()["frames"]) == (3, 3)
 
+        hosts.write_text(f"192.0.2.2 {NAME}\n192.0.2.3 other.example.com\n")
+        box.write((KNOWN[0][0], "other.example.com"))
+        agent.hang_up()
+        agent.says("replace the program: pbx to ohio (192.0.2.3)")
+        assert box.forwarded() == 12
+
 
 def test_a_name_that_is_not_known_yet_is_waited_for(box: Box) -> None:
     with by_name(box, "127.0.0.1 localhost\n") as (agent, hosts):
@@ -146,13 +148,4 @@ def test_a_name_that_is_not_known_yet_is_waited_for(box: Box) -> None:
         assert agent.status()["healthy"] is False
         hosts.write_text(f"192.0.2.2 {NAME}\n")
         agent.says("load the program: pbx to ohio (192.0.2.2)")
-        assert box.forwarded() == 12
-
-
-def test_another_name_in_the_file(box: Box) -> None:
-    with by_name(box, f"192.0.2.2 {NAME}\n192.0.2.3 other.example.com\n") as (agent, _hosts):
-        agent.says("load the program: pbx to ohio (192.0.2.2)")
-        box.write((KNOWN[0][0], "other.example.com"))
-        agent.hang_up()
-        agent.says("replace the program: pbx to ohio (192.0.2.3)")
         assert box.forwarded() == 12
