@@ -20,6 +20,12 @@ TEST_PACKAGES += tshark           # decodes VXLAN, SIP and RTP without our code
 TEST_PACKAGES += tcpdump          # receives without our code
 TEST_PACKAGES += bpftool          # looks at programs, maps and links without our code
 TEST_PACKAGES += ethtool          # looks at offloads without our code
+TEST_PACKAGES += systemd-container  # boots a Debian to install the package in
+
+DEB_PACKAGES += mmdebstrap        # makes the Debian that each package is built in
+DEB_PACKAGES += zstd              # packs it, to be kept
+DEB_PACKAGES += git               # whose last commit is the package's date
+DEB_PACKAGES += util-linux        # unshare
 
 BENCH_PACKAGES += iproute2        # the vendor's recipe is made of ip and tc
 BENCH_PACKAGES += util-linux
@@ -65,8 +71,8 @@ endef
 give_back = [ -z "$$SUDO_UID" ] || find collector tests $$(ls -d $(VENV) .cache dist 2>/dev/null) \
 	-user root -exec chown -h "$$SUDO_UID:$$SUDO_GID" {} +
 
-.PHONY: help setup demo test test-quick bench lock wheel clean
-.PHONY: root-demo root-test root-bench packages-setup packages-demo packages-test packages-bench
+.PHONY: help setup demo test test-quick bench lock wheel deb clean
+.PHONY: root-demo root-test root-bench root-deb packages-setup packages-demo packages-test packages-bench packages-deb
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
@@ -91,11 +97,14 @@ bench: root-bench packages-bench setup $(BENCH_OBJECTS) ## measure frames per se
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 wheel: setup ## build dist/collector-*.whl, the BPF object included; needs no network after setup
-	@rm -rf dist
+	@rm -f dist/*.whl
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 315532800) \
 		$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .
 	@$(give_back)
 	@ls dist/*.whl
+
+deb: root-deb packages-deb setup ## build dist/collector_*.deb for Debian 12 and 13 (root)
+	@trap '$(give_back)' EXIT; deploy/debian/build.sh dist
 
 lock: setup ## choose the newest versions that pyproject.toml allows and write the lock files anew
 	$(PIP_INSTALL) --quiet uv
@@ -110,7 +119,7 @@ clean: ## remove everything that make made here
 	find collector tests -name '*.bpf.o' -delete
 	find collector tests -name __pycache__ -prune -exec rm -rf {} +
 
-root-demo root-test root-bench: root-%:
+root-demo root-test root-bench root-deb: root-%:
 	@$(call need_root,$*)
 
 packages-setup:
@@ -120,7 +129,10 @@ packages-demo:
 	$(call need_packages,$(SETUP_PACKAGES) $(DEMO_PACKAGES),demo)
 
 packages-test:
-	$(call need_packages,$(SETUP_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES),test)
+	$(call need_packages,$(SETUP_PACKAGES) $(DEMO_PACKAGES) $(DEB_PACKAGES) $(TEST_PACKAGES),test)
+
+packages-deb:
+	$(call need_packages,$(SETUP_PACKAGES) $(DEB_PACKAGES),deb)
 
 packages-bench:
 	$(call need_packages,$(SETUP_PACKAGES) $(BENCH_PACKAGES),bench)

@@ -38,8 +38,8 @@ class Monitor:
         self._serve(config.metrics)
         self._aim(config, running)
         result, errors = self.prober.result, self.path_errors.seen
-        words = ""
-        if running and (result.up is not None or config.t_meters[0].probe == NOTHING):
+        words, probes = "", [each.probe for each in config.t_meters if each.probe != NOTHING]
+        if running and (result.up is not None or not probes):
             words = hint(
                 result, frames_flow=_frames_flow(self.folder, running), errors=errors,
                 now=time.monotonic(), address=running.tmeter.address,

@@ -48,10 +48,9 @@ def top(options: Options, interval: float, count: int | None) -> None:
     """
     require_host()
     with ExitStack() as stack:
-        netlink = stack.enter_context(IPRoute(ext_ack=True))
         wait = stack.enter_context(_waiting())
         show = stack.enter_context(_showing(new_console()))
-        _watch(lambda: _read(options.instance, netlink), wait, show, (interval, count))
+        _watch(lambda: _read(options.instance), wait, show, (interval, count))
 
 
 def _watch(
@@ -71,10 +70,14 @@ def _watch(
         before, then, readings = status, now, readings + 1
 
 
-def _read(instance: str, netlink: IPRoute) -> Status:
-    """Another command may take away what is just being read: that is no reason to end."""
+def _read(instance: str) -> Status:
+    """Another command may take away what is just being read: that is no reason to end.
+
+    A netlink socket for each reading: pyroute2's keep what they have heard, and grow.
+    """
     try:
-        return read_status(instance, netlink)
+        with IPRoute(ext_ack=True) as netlink:
+            return read_status(instance, netlink)
     except (OSError, NetlinkError) as error:
         words = f"this host cannot be read at the moment ({error}); trying again"
         return Status(

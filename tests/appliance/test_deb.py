@@ -26,8 +26,8 @@ RELEASES = {"bookworm": 12, "trixie": 13}
 FILE = "/etc/collector/collector.yaml"
 PINS = "/sys/fs/bpf/collector"
 COMMENTED_KEY = re.compile(r"^( *)# ( *(?:- )?[a-z_]+: )", re.MULTILINE)
-# dpkg keeps what it knew before the last change.
-OF_DPKG = {"/var/lib/dpkg/status-old", "/var/lib/dpkg/diversions-old"}
+# What it did, and what it knew before.
+OF_DPKG = {"/var/log/dpkg.log", "/var/lib/dpkg/status-old", "/var/lib/dpkg/diversions-old"}
 
 
 @dataclass

@@ -16,8 +16,8 @@ from scapy.packet import Packet, Raw
 from collector.datapath import counters
 from collector.datapath.ports import Ports, Telephony, telephony
 from collector.datapath.settings import Oversize
-from tests.lib.samples import mirrored
 from tests.lib.datapath import Datapath, Hook, Site
+from tests.lib.samples import mirrored
 
 USUAL = telephony([(5060, 5061)], [(9000, 20000)])
 TICK = 0.011  # seconds: the coarsest tick of the kernel's clock
