@@ -214,7 +214,7 @@ def test_what_is_taken_away_while_it_is_read_does_not_end_it(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(top, "read_status", Mock(side_effect=error))
-    failed = top._read("default", Mock())
+    failed = top._read("default")
     assert lines_of(View(failed, CLOCK)) == [
         "12:34:56  instance default: NOT healthy",
         "",
