@@ -20,6 +20,7 @@ TEST_PACKAGES += tshark           # decodes VXLAN, SIP and RTP without our code
 TEST_PACKAGES += tcpdump          # receives without our code
 TEST_PACKAGES += bpftool          # looks at programs, maps and links without our code
 TEST_PACKAGES += ethtool          # looks at offloads without our code
+TEST_PACKAGES += openssl          # makes certificates
 TEST_PACKAGES += systemd-container  # boots a Debian to install the package in
 
 DEB_PACKAGES += mmdebstrap        # makes the Debian that each package is built in
@@ -87,7 +88,7 @@ setup: $(VENV)/.setup $(BPF_OBJECT) ## install what is missing; leaves a working
 demo: root-demo packages-demo setup ## show the whole path of a telephone call on this machine (root)
 	@$(BIN)/collector demo
 
-test: root-test packages-test setup $(VENV)/.test $(BIN)/promtool $(BENCH_OBJECTS) ## run every test (root)
+test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run every test (root)
 	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
 
 test-quick: setup $(VENV)/.test ## run the tests that take seconds and need no root
@@ -151,16 +152,16 @@ $(VENV)/.test: tests/requirements.lock $(VENV)/.setup
 	$(PIP_INSTALL) --require-hashes -r tests/requirements.lock
 	@touch $@
 
-# Out of its package, not by installing it: on Debian 12 that would start a Prometheus server on this machine.
+# Out of their packages, not by installing them: that would start a Prometheus server on this machine.
 # Debian 13 has promtool in a package of its own.
-$(BIN)/promtool: | $(VENV)/.setup
-	@echo "Fetching promtool"
+$(BIN)/prometheus $(BIN)/promtool &: | $(VENV)/.setup
+	@echo "Fetching prometheus and promtool"
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT; \
-	package() { apt-cache show promtool >/dev/null 2>&1 && echo promtool || echo prometheus; }; \
-	download() { (cd "$$folder" && apt-get download -o APT::Sandbox::User=root $$(package)); }; \
+	packages() { echo prometheus; ! apt-cache show promtool >/dev/null 2>&1 || echo promtool; }; \
+	download() { (cd "$$folder" && apt-get download -o APT::Sandbox::User=root $$(packages)); }; \
 	{ download || { apt-get update && download; }; } && \
-	dpkg-deb --extract "$$folder"/*.deb "$$folder" && \
-	install -m 755 "$$folder"/usr/bin/promtool $@
+	for package in "$$folder"/*.deb; do dpkg-deb --extract "$$package" "$$folder" || exit 1; done; \
+	install -m 755 "$$folder"/usr/bin/prometheus "$$folder"/usr/bin/promtool $(BIN)
 
 %.bpf.o: %.bpf.c $(BPF_HEADERS) Makefile | packages-setup
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@

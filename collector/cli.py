@@ -17,7 +17,7 @@ from collector.version import version
 class _Commands(click.Group):
     """Commands that bring modules of their own are read when they are asked for: --help stays quick."""
 
-    _elsewhere = ("demo", "sink", "top")
+    _elsewhere = ("demo", "sink")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self._elsewhere])
@@ -31,10 +31,6 @@ class _Commands(click.Group):
             from collector.operate.demo import demo
 
             return demo
-        if name == "top":
-            from collector.control.top import top
-
-            return top
         return super().get_command(ctx, name)
 
 
@@ -66,7 +62,7 @@ def main_group(context: click.Context, file: Path, instance: str) -> None:
 
 for _command in (
     nouns.check, nouns.plan, verbs.apply, verbs.confirm, verbs.remove, nouns.status, nouns.interfaces,
-    nouns.metrics, verbs.run, verbs.guard,
+    nouns.metrics, nouns.top, verbs.run, verbs.guard,
 ):  # fmt: skip
     main_group.add_command(_command)
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -52,12 +52,11 @@ class Prometheus:
         self._machine = machine
 
     def get(self, path: str, **query: str) -> Any:
-        with self._machine.enter():
-            connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
-            connection.request("GET", f"/api/v1/{path}?{urlencode(query)}")
-        answer = connection.getresponse()
-        told: dict[str, Any] = json.loads(answer.read())
-        connection.close()
+        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
+        with closing(connection):
+            with self._machine.enter():
+                connection.request("GET", f"/api/v1/{path}?{urlencode(query)}")
+            told: dict[str, Any] = json.loads(connection.getresponse().read())
         assert told["status"] == "success", (path, query, told)
         assert told.get("warnings", []) == [], (path, query, told)
         return told["data"]

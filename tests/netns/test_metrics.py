@@ -18,6 +18,7 @@ from tests.lib.box import Box
 from tests.lib.call import call
 from tests.lib.exposition import Family, samples, shape
 from tests.lib.prometheus import assert_clean
+from tests.lib.receiver import listening
 from tests.lib.tap import send
 
 REASONS = (
@@ -115,8 +116,9 @@ def test_names_types_and_labels_by_the_command(box: Box) -> None:
 
 
 def test_names_types_and_labels_over_http(box: Box, agent: Agent) -> None:
-    send_a_call(box)
-    assert shape(settled(lambda: page(agent), len(call()))) == ALWAYS | OF_THE_AGENT
+    with listening(box.tmeter):
+        send_a_call(box)
+        assert shape(settled(lambda: page(agent), len(call()))) == ALWAYS | OF_THE_AGENT
 
 
 def test_prometheus_finds_nothing_to_complain_of(box: Box) -> None:
@@ -167,6 +169,18 @@ def test_what_is_too_large_and_dropped_is_in_both_counters(box: Box) -> None:
     assert value(found, "collector_tmeter_oversize_frames_total", tmeter="ohio") == 1
     assert value(found, "collector_dropped_frames_total", source="pbx", reason="oversize") == 1
     assert value(found, "collector_tmeter_frames_total", tmeter="ohio") == 0
+
+
+def test_a_t_meter_that_does_not_listen(box: Box, agent: Agent) -> None:
+    """Its kernel says so, by ICMP."""
+
+    def counted() -> bool:
+        send_a_call(box)
+        kind, labels = shape(page(agent))["collector_tmeter_path_errors_total"]
+        assert kind == "counter"
+        return labels == [{"tmeter": "ohio", "kind": "port_unreachable"}]
+
+    wait_for(counted, "the ICMP errors")
 
 
 def test_the_path_is_as_wide_as_its_route(box: Box) -> None:

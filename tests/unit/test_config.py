@@ -32,6 +32,7 @@ from collector.control.models import (
     IpipSource,
     Metrics,
     SpanSource,
+    Telephony,
     TMeter,
     TzspSource,
     VniMap,
@@ -454,6 +455,7 @@ def maps(*models: type[BaseModel]) -> st.SearchStrategy[Any]:
         optional={
             "sources": JSON | st.lists(JSON | maps(*SOURCE_CLASSES.values()), max_size=3),
             "t_meters": JSON | st.lists(JSON | maps(TMeter), max_size=2),
+            "telephony": JSON | maps(Telephony),
             "metrics": JSON | maps(Metrics),
         },
     )
@@ -468,6 +470,7 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "Every source": SOURCES,
     **{title: (model,) for title, model in zip(SOURCE_CLASSES, SOURCES, strict=True)},
     "The t-meter": (TMeter,),
+    "Telephony": (Telephony,),
     "Metrics": (Metrics,),
 }
 COMMON = set.intersection(*(set(keys_of(model)) for model in SOURCES)) - {"vni"}
@@ -502,7 +505,7 @@ def test_documented_keys_and_defaults(title: str) -> None:
 
 def test_documented_examples() -> None:
     examples = re.findall(r"```yaml\n(.+?)```", DOC, re.DOTALL)
-    assert len(examples) == 11
+    assert len(examples) == 12
     for example in examples:
         assert parse(example, "f").t_meters[0].name == "ohio"
 

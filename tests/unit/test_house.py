@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = sorted((ROOT / "collector").rglob("*.py"))
-C_SOURCES = sorted(path for top in ("collector", "tests") for path in (ROOT / top).rglob("*.[ch]"))
+C_SOURCES = sorted(path for top in ("collector", "deploy", "tests") for path in (ROOT / top).rglob("*.[ch]"))
 C_STYLE = ROOT / "collector/datapath/bpf/.clang-format"
 
 TOP_LEVEL = {
@@ -69,11 +69,11 @@ def functions(path: Path) -> Iterator[int]:
 
 
 def test_python_is_clean() -> None:
-    run(sys.executable, "-m", "ruff", "check", "collector", "tests")
+    run(sys.executable, "-m", "ruff", "check", "collector", "deploy", "tests")
 
 
 def test_python_is_formatted() -> None:
-    run(sys.executable, "-m", "ruff", "format", "--check", "--diff", "collector", "tests")
+    run(sys.executable, "-m", "ruff", "format", "--check", "--diff", "collector", "deploy", "tests")
 
 
 def test_types_hold() -> None:

@@ -60,14 +60,23 @@ static __always_inline bool has_ports(__u8 protocol)
 	       protocol == IPPROTO_DCCP || protocol == IPPROTO_UDPLITE;
 }
 
+/* Before Linux 6.13 the verifier does not know that swapped bytes are 16 bits: it has to see that. */
+static __always_inline __u8 telephony_port(__be16 port)
+{
+	__u32 number = bpf_ntohs(port);
+
+	barrier_var(number);
+	return telephony_ports[number & 0xffff];
+}
+
 /*
  * SIP is told by its ports, RTP by its ports and by its version (RFC 3550 section 5.1), and RTCP on
  * the same ports is left out (RFC 5761 section 4).
  */
 static __always_inline __u32 telephony_of(struct cursor c, __u8 protocol, const __be16 *ports)
 {
-	__u8 one = telephony_ports[bpf_ntohs(ports[0])];
-	__u8 other = telephony_ports[bpf_ntohs(ports[1])];
+	__u8 one = telephony_port(ports[0]);
+	__u8 other = telephony_port(ports[1]);
 	__u8 *rtp;
 
 	if (!one && !other)
