@@ -20,11 +20,17 @@ TEST_PACKAGES += tshark           # decodes VXLAN, SIP and RTP without our code
 TEST_PACKAGES += tcpdump          # receives without our code
 TEST_PACKAGES += bpftool          # looks at programs, maps and links without our code
 TEST_PACKAGES += ethtool          # looks at offloads without our code
+TEST_PACKAGES += openssl          # makes certificates
+TEST_PACKAGES += systemd-container  # boots a Debian to install the package in
 
-# Starts the images.
-TEST_PACKAGES += qemu-system-x86
-TEST_PACKAGES += qemu-utils
-TEST_PACKAGES += ovmf
+DEB_PACKAGES += mmdebstrap        # makes the Debian that each package is built in
+DEB_PACKAGES += zstd              # packs it, to be kept
+DEB_PACKAGES += git               # whose last commit is the package's date
+DEB_PACKAGES += util-linux        # unshare
+
+IMAGE_TEST_PACKAGES += qemu-system-x86    # starts the images
+IMAGE_TEST_PACKAGES += qemu-utils
+IMAGE_TEST_PACKAGES += ovmf
 
 IMAGE_PACKAGES += mmdebstrap              # makes the roots
 IMAGE_PACKAGES += debian-archive-keyring  # whose packages are signed
@@ -79,9 +85,9 @@ endef
 give_back = [ -z "$$SUDO_UID" ] || find collector tests $$(ls -d $(VENV) .cache dist 2>/dev/null) \
 	-user root -exec chown -h "$$SUDO_UID:$$SUDO_GID" {} +
 
-.PHONY: help setup demo test test-quick bench lock wheel image repro clean
-.PHONY: root-demo root-test root-bench root-image root-repro
-.PHONY: packages-setup packages-demo packages-test packages-bench packages-image
+.PHONY: help setup demo test test-quick test-image bench lock wheel deb image repro clean
+.PHONY: root-demo root-test root-test-image root-bench root-deb root-image root-repro
+.PHONY: packages-setup packages-demo packages-test packages-bench packages-deb packages-image
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
@@ -96,8 +102,13 @@ setup: $(VENV)/.setup $(BPF_OBJECT) ## install what is missing; leaves a working
 demo: root-demo packages-demo setup ## show the whole path of a telephone call on this machine (root)
 	@$(BIN)/collector demo
 
-test: root-test packages-test setup $(VENV)/.test $(BIN)/promtool $(BENCH_OBJECTS) $(IMAGES) ## run every test (root)
-	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run every test but the images' (root)
+	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest \
+		--ignore=tests/appliance/test_boot.py $(ARGS)
+
+test-image: root-test-image packages-test packages-image setup $(VENV)/.test $(IMAGES) ## build the images, and start them (root)
+	$(call need_packages,$(IMAGE_TEST_PACKAGES),test-image)
+	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/appliance/test_boot.py $(ARGS)
 
 test-quick: setup $(VENV)/.test ## run the tests that take seconds and need no root
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/unit $(ARGS)
@@ -106,11 +117,14 @@ bench: root-bench packages-bench setup $(BENCH_OBJECTS) ## measure frames per se
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 wheel: setup ## build dist/collector-*.whl, the BPF object included; needs no network after setup
-	@rm -rf dist
+	@rm -f dist/*.whl
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 315532800) \
 		$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .
 	@$(give_back)
 	@ls dist/*.whl
+
+deb: root-deb packages-deb setup ## build dist/collector_*.deb for Debian 12 and 13 (root)
+	@trap '$(give_back)' EXIT; deploy/debian/build.sh dist
 
 image: root-image packages-image setup ## build the appliance's images in dist/ (root)
 	@trap '$(give_back)' EXIT; deploy/debian/build.sh dist && image/build.sh dist
@@ -135,7 +149,7 @@ clean: ## remove everything that make made here
 $(IMAGES): $(IMAGE_SOURCES) | packages-image setup
 	deploy/debian/build.sh dist && image/build.sh dist
 
-root-demo root-test root-bench root-image root-repro: root-%:
+root-demo root-test root-test-image root-bench root-deb root-image root-repro: root-%:
 	@$(call need_root,$*)
 
 packages-setup:
@@ -145,10 +159,13 @@ packages-demo:
 	$(call need_packages,$(SETUP_PACKAGES) $(DEMO_PACKAGES),demo)
 
 packages-test:
-	$(call need_packages,$(SETUP_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES),test)
+	$(call need_packages,$(SETUP_PACKAGES) $(DEMO_PACKAGES) $(DEB_PACKAGES) $(TEST_PACKAGES),test)
+
+packages-deb:
+	$(call need_packages,$(SETUP_PACKAGES) $(DEB_PACKAGES),deb)
 
 packages-image:
-	$(call need_packages,$(SETUP_PACKAGES) $(IMAGE_PACKAGES),image)
+	$(call need_packages,$(SETUP_PACKAGES) $(DEB_PACKAGES) $(IMAGE_PACKAGES),image)
 
 packages-bench:
 	$(call need_packages,$(SETUP_PACKAGES) $(BENCH_PACKAGES),bench)
@@ -167,16 +184,16 @@ $(VENV)/.test: tests/requirements.lock $(VENV)/.setup
 	$(PIP_INSTALL) --require-hashes -r tests/requirements.lock
 	@touch $@
 
-# Out of its package, not by installing it: on Debian 12 that would start a Prometheus server on this machine.
+# Out of their packages, not by installing them: that would start a Prometheus server on this machine.
 # Debian 13 has promtool in a package of its own.
-$(BIN)/promtool: | $(VENV)/.setup
-	@echo "Fetching promtool"
+$(BIN)/prometheus $(BIN)/promtool &: | $(VENV)/.setup
+	@echo "Fetching prometheus and promtool"
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT; \
-	package() { apt-cache show promtool >/dev/null 2>&1 && echo promtool || echo prometheus; }; \
-	download() { (cd "$$folder" && apt-get download -o APT::Sandbox::User=root $$(package)); }; \
+	packages() { echo prometheus; ! apt-cache show promtool >/dev/null 2>&1 || echo promtool; }; \
+	download() { (cd "$$folder" && apt-get download -o APT::Sandbox::User=root $$(packages)); }; \
 	{ download || { apt-get update && download; }; } && \
-	dpkg-deb --extract "$$folder"/*.deb "$$folder" && \
-	install -m 755 "$$folder"/usr/bin/promtool $@
+	for package in "$$folder"/*.deb; do dpkg-deb --extract "$$package" "$$folder" || exit 1; done; \
+	install -m 755 "$$folder"/usr/bin/prometheus "$$folder"/usr/bin/promtool $(BIN)
 
 %.bpf.o: %.bpf.c $(BPF_HEADERS) Makefile | packages-setup
 	$(CLANG) $(BPF_FLAGS) -c $< -o $@

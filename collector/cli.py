@@ -17,7 +17,7 @@ from collector.version import version
 class _Commands(click.Group):
     """Commands that bring modules of their own are read when they are asked for: --help stays quick."""
 
-    _elsewhere = ("demo", "setup", "sink", "top")
+    _elsewhere = ("demo", "setup", "sink")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self._elsewhere])
@@ -27,18 +27,14 @@ class _Commands(click.Group):
             from collector.operate.sink import sink
 
             return sink
-        if name == "demo":
-            from collector.operate.demo import demo
-
-            return demo
         if name == "setup":
             from collector.operate.setup.command import setup
 
             return setup
-        if name == "top":
-            from collector.control.top import top
+        if name == "demo":
+            from collector.operate.demo import demo
 
-            return top
+            return demo
         return super().get_command(ctx, name)
 
 
@@ -70,7 +66,7 @@ def main_group(context: click.Context, file: Path, instance: str) -> None:
 
 for _command in (
     nouns.check, nouns.plan, verbs.apply, verbs.confirm, verbs.remove, nouns.status, nouns.interfaces,
-    nouns.metrics, verbs.run, verbs.guard,
+    nouns.metrics, nouns.top, verbs.run, verbs.guard,
 ):  # fmt: skip
     main_group.add_command(_command)
 

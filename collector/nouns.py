@@ -113,8 +113,33 @@ def metrics(options: Options) -> None:
     Example:
       collector metrics | grep dropped
     """
+    from collector.control.host import read_host
     from collector.control.metrics import Exposition
 
     with connected() as netlink:
+        read_host(
+            netlink, options.instance, None
+        )  # what is wrong is an error here, and a count for Prometheus
         page = Exposition(options.instance, lambda: nullcontext(netlink), process=False).page()
     click.echo(page, nl=False)
+
+
+@click.command()
+@click.option("--interval", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True,
+              metavar="SECONDS", help="Read anew so often.")  # fmt: skip
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Leave after N readings.")
+@click.pass_obj
+def top(options: Options, interval: float, count: int | None) -> None:
+    """Show what flows now, by source, t-meter and drop reason.
+
+    On a terminal it fills the window; q or Ctrl-C leaves. Elsewhere it prints one
+    reading after the other. It only looks: frames flow on without it.
+
+    \b
+    Examples:
+      collector top
+      collector top --interval 10 --count 3 | tee rates.txt
+    """
+    from collector.control.top import show_top
+
+    show_top(options.instance, interval, count)

@@ -44,15 +44,19 @@ def connected() -> Iterator[IPRoute]:
 
 @contextmanager
 def changing(options: Options) -> Iterator[IPRoute]:
-    """One command at a time changes this host; a failure is on record for the metrics."""
-    from collector.control.apply import alone, note_failure
+    """One command at a time changes this host; a failure is on record. The agent hears of it."""
+    from collector.control.apply import note_failure
+    from collector.control.lock import alone
+    from collector.control.presence import call
 
-    with connected() as netlink, alone():
-        try:
-            yield netlink
-        except CollectorError:
-            note_failure(options.instance)
-            raise
+    with connected() as netlink:
+        with alone():
+            try:
+                yield netlink
+            except CollectorError:
+                note_failure(options.instance)
+                raise
+        call(options.instance)
 
 
 def read(options: Options, netlink: IPRoute) -> tuple[ConfigFile, Host, tuple[str, ...]]:

@@ -29,11 +29,12 @@ def apply(options: Options, seconds: int | None) -> None:
         confirm.require_none(options.instance)
         file, host, warnings = read(options, netlink)
         warn(warnings)
-        with confirm.within(options.instance, host.netns, seconds):
+        with confirm.within(options.instance, file, host, seconds):
             done = carry_out(file, options.instance, netlink, host.route)
+        waits = confirm.waits(options.instance)
     warn(done.warnings)
     click.echo("\n".join(each.describe() for each in done.changes) or "nothing to change")
-    if seconds and done.changes:
+    if waits:
         click.echo(f"This is taken back in {seconds} s. To keep it: collector confirm")
 
 
@@ -64,9 +65,11 @@ def remove(options: Options) -> None:
     """
     from collector.control.apply import apply as carry_out
     from collector.control.config import BLANK
+    from collector.control.confirm import forget
     from collector.datapath.tmeter import NO_ROUTE
 
     with changing(options) as netlink:
+        forget(options.instance)
         done = carry_out(BLANK, options.instance, netlink, NO_ROUTE)
     click.echo("\n".join(each.describe() for each in done.changes) or "there is nothing to remove")
 

@@ -5,6 +5,7 @@ The kernel forwards without it. Stopping it, or killing it, stops no frame.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import selectors
@@ -18,22 +19,29 @@ from pathlib import Path
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from collector.control.apply import BusyError, alone, note_failure
+from collector.control.apply import note_failure
 from collector.control.choice import Choice
 from collector.control.confirm import seconds_left, take_back
-from collector.control.follow import Look, look
+from collector.control.follow import Eyes, Look
+from collector.control.host import read_host
+from collector.control.journal import Journal, set_up
+from collector.control.lock import BusyError, alone
 from collector.control.monitor import Monitor
 from collector.control.names import Resolver
 from collector.control.notes import instance_folder, read_notes
 from collector.control.notify import ALIVE, READY, STOPPING, Systemd
+from collector.control.presence import Presence
 from collector.control.state import State
+from collector.control.status import read_status
 from collector.control.watch import Doorbell
+from collector.datapath import splitter
 from collector.datapath.libbpf import BpfError
 from collector.datapath.settings import Address, Settings
 from collector.errors import CollectorError
 
 AUDIT = 30.0  # seconds between two looks without an event: some things happen without one
 CALM = 0.2  # seconds between two looks at least: events come in swarms
+PATIENCE = 1.0  # seconds, while a command is at work
 RETRY = 2.0  # seconds, when the kernel refused; doubled each time
 LONGEST_RETRY = 60.0
 
@@ -41,19 +49,19 @@ log = logging.getLogger("collector")
 
 
 class Agent:
-    def __init__(self, path: Path, instance: str, netlink: IPRoute) -> None:
+    def __init__(self, path: Path, instance: str) -> None:
         self.instance = instance
-        self.netlink = netlink
         self.folder = instance_folder(instance)
+        self.presence = Presence(instance)
         self.choice = Choice(path, self.folder)
         self.systemd = Systemd()
+        self.journal = Journal()
         self.doorbell = Doorbell()
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.resolver = Resolver(self.ring)
         self.monitor = Monitor(instance, self.ring)
         self.settled: State | None = None
         self.running: Settings | None = None
-        self.said = ""  # the last trouble that was logged
         self.retry = RETRY
         self.due = 0.0  # time.monotonic() of the next look
 
@@ -63,10 +71,11 @@ class Agent:
 
     def run(self) -> None:
         with _signals() as (reader, caught), selectors.DefaultSelector() as selector:
-            for each in (reader, self.doorbell, self.bell):
+            for each in (reader, self.doorbell, self.bell, self.presence):
                 selector.register(each, selectors.EVENT_READ)
             self._read_file()
             self._look()
+            gc.freeze()
             self.systemd.say(READY)
             while self._obey(reader, caught):
                 if time.monotonic() >= self.due:
@@ -83,6 +92,8 @@ class Agent:
         rung = {key.fileobj for key, _ in ready}
         if self.bell in rung:
             os.eventfd_read(self.bell)
+            self._soon()
+        if self.presence in rung and self.presence.called():
             self._soon()
         if self.doorbell in rung and self.doorbell.rang(self._next_hop()):
             self.resolver.look_again()
@@ -116,74 +127,71 @@ class Agent:
         self.settled = None
 
     def _look(self) -> None:
+        with IPRoute(ext_ack=True) as netlink:  # a new one each time: they grow with all that they hear
+            self._look_by(netlink)
+        gc.collect()  # cheap, as what stays is frozen; left to itself, it lets megabytes gather
+
+    def _look_by(self, netlink: IPRoute) -> None:
         self.due = time.monotonic() + AUDIT
         try:
-            self._take_back_when_due()
-            with alone(patience=0):
-                self.choice.refresh()
-                self.resolver.follow(_name(self.choice.file.config.t_meter_address))
-                done = look(
-                    self.choice.file, self.instance, self.netlink, self.resolver.address, self.settled
-                )
+            self._take_back_when_due(netlink)
+            with alone(PATIENCE):
+                done = self._follow(netlink)
         except BusyError:
             self.due = time.monotonic() + CALM
         except CollectorError as error:
             note_failure(self.instance)
-            self._trouble(str(error))
+            self._later(str(error), netlink)
         except (BpfError, NetlinkError, OSError) as error:  # something went while it was looked at
-            self._trouble(f"could not read this host's state: {error}")
+            self._later(f"could not read this host's state: {error}", netlink)
         else:
-            self._tell(done)
+            self.journal.changes(done)
+            self.settled, self.running, self.retry = done.settled, done.running, RETRY
+            self._observe(done.waiting, netlink)
 
-    def _take_back_when_due(self) -> None:
-        pending = read_notes(self.folder).pending
-        if not pending:
+    def _follow(self, netlink: IPRoute) -> Look:
+        """What was removed by hand took the splitter away as well."""
+        news = self.choice.refresh(wiped=splitter.is_there())
+        if news:
+            log.info("%s", news)
+        wanted = self.choice.file.config.t_meter_address
+        self.resolver.follow(wanted if isinstance(wanted, str) else None)
+        eyes = Eyes(self.instance, netlink, self.resolver.address)
+        done = eyes.look(self.choice.file, self.choice.runs, self.settled)
+        self.choice.settle()
+        return done
+
+    def _take_back_when_due(self, netlink: IPRoute) -> None:
+        if not read_notes(self.folder).pending:
             return
-        if seconds_left(pending):
+        with alone(PATIENCE):  # so no apply is at work
+            pending = read_notes(self.folder).pending
+        if pending and pending.complete and seconds_left(pending):
             self.due = min(self.due, time.monotonic() + max(CALM, seconds_left(pending)))
-            return
-        log.warning("the last apply was not confirmed in time: back to the configuration before it")
-        take_back(self.instance, pending.token, self.netlink)
+        elif pending:
+            why = "was not confirmed in time" if pending.complete else "was killed before its end"
+            log.warning("the last apply %s: back to the configuration before it", why)
+            take_back(self.instance, pending.token, netlink, PATIENCE)
 
-    def _trouble(self, words: str) -> None:
-        if words != self.said:
-            log.error("%s", words)
-        self.said = words
+    def _later(self, trouble: str, netlink: IPRoute) -> None:
         self.due = min(self.due, time.monotonic() + self.retry)
         self.retry = min(2 * self.retry, LONGEST_RETRY)
-        self._observe(words)
+        self._observe(trouble, netlink)
 
-    def _tell(self, done: Look) -> None:
-        if done.repaired:
-            log.warning("somebody took away or changed what was applied; it is put back:")
-        for change in done.changes:
-            log.info("%s", change.describe())
-        if done.waiting and done.waiting != self.said:
-            log.warning("waiting: %s", done.waiting)
-        for words in done.warnings if done.changes else ():
-            log.warning("%s", words)
-        self.settled, self.running = done.settled, done.running
-        self.said, self.retry = done.waiting, RETRY
-        self._observe(done.waiting)
-
-    def _observe(self, waiting: str) -> None:
+    def _observe(self, waiting: str, netlink: IPRoute) -> None:
         self.monitor.observe(self.choice, self.running, self.resolver.trouble, waiting)
         self.systemd.status(waiting.partition("\n")[0] or self.monitor.summary)
-
-
-def _name(address: object) -> str | None:
-    return address if isinstance(address, str) else None
+        try:
+            self.journal.state(read_status(self.instance, netlink))
+        except (CollectorError, BpfError, NetlinkError, OSError) as error:
+            self.journal.trouble(waiting or f"could not read this host's state: {error}")
 
 
 def run(path: Path, instance: str, netlink: IPRoute) -> None:
-    """Until SIGTERM. What it says goes to stderr, from where systemd takes it to the journal."""
-    levels = "JOURNAL_STREAM" in os.environ  # sd-daemon(3): the level in front of each line
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    if levels:
-        for number, level in ((3, logging.ERROR), (4, logging.WARNING), (6, logging.INFO)):
-            logging.addLevelName(level, f"<{number}>")
-        logging.getLogger().handlers[0].setFormatter(logging.Formatter("%(levelname)s%(message)s"))
-    Agent(path, instance, netlink).run()
+    """Until SIGTERM. HostError where the instance runs in another network namespace, or has an agent."""
+    read_host(netlink, instance, None)
+    set_up()
+    Agent(path, instance).run()
 
 
 @contextmanager

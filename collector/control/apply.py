@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from pyroute2 import IPRoute
@@ -23,7 +20,6 @@ from collector.datapath.attach import XdpRefusedError
 from collector.datapath.libbpf import Fd
 from collector.errors import HostError
 
-LOCK_PATIENCE = 10.0  # seconds
 NEIGHBOUR_PATIENCE = (
     3.0  # seconds for ARP or neighbour discovery to be answered; without an answer apply goes on
 )
@@ -40,33 +36,6 @@ class Applied:
         return self.plan.changes
 
 
-class BusyError(HostError):
-    """Another process changes this host."""
-
-
-@contextmanager
-def alone(patience: float = LOCK_PATIENCE) -> Iterator[None]:
-    """BusyError when another process goes on changing this host for longer than `patience` seconds."""
-    folder = os.open(program.BPFFS, os.O_RDONLY)
-    deadline = time.monotonic() + patience
-    try:
-        while not _locked(folder):
-            if time.monotonic() > deadline:
-                raise BusyError("another collector command is at work", "Wait for it to end, then try again.")
-            time.sleep(0.05)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _locked(folder: int) -> bool:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def note_failure(instance: str) -> None:
     folder = instance_folder(instance)
     with suppress(OSError):  # what went wrong first is what has to be said
@@ -76,7 +45,7 @@ def note_failure(instance: str) -> None:
 
 def apply(file: ConfigFile, instance: str, netlink: IPRoute, route: tmeter.Route) -> Applied:
     """`route`: to the t-meter, or NO_ROUTE. HostError: the host refused, and what ran before runs on."""
-    _require_only_one(instance, read_host(netlink, instance, None).netns)
+    require_only_one(instance, read_host(netlink, instance, None).netns)
     _forget_stale_refusals(instance, netlink)
     done = converge(file, instance, netlink, route)
     return replace(done, warnings=tuple(_warn(done, netlink)))
@@ -95,13 +64,10 @@ def converge(file: ConfigFile, instance: str, netlink: IPRoute, route: tmeter.Ro
         except XdpRefusedError as refusal:
             _remember(instance, host, refusal, "source")
         else:
-            if wanted.changes:
-                folder = instance_folder(instance)
-                change_notes(folder, applies=read_notes(folder).applies + 1)
             return Applied(wanted, read_host(netlink, instance, t_meter))
 
 
-def _require_only_one(instance: str, netns: int) -> None:
+def require_only_one(instance: str, netns: int) -> None:
     """Two would share the splitter, and take it from each other."""
     others = instance_folder(instance).parent
     for folder in others.iterdir() if others.exists() else ():

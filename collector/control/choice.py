@@ -9,6 +9,7 @@ from collector.control.notes import read_notes, read_text
 from collector.errors import InputError
 
 _APPLIED = "the configuration that was applied"
+_REMOVED = "it was removed by hand (collector remove)"
 
 
 class Choice:
@@ -17,42 +18,74 @@ class Choice:
     def __init__(self, path: Path, folder: Path) -> None:
         self._path = path
         self._folder = folder
-        self._applied: str | None = None  # as it was last seen in the kernel
+        self._runs: ConfigFile | None = None  # as it was last seen in the kernel
         self.file: ConfigFile = BLANK
         self.file_error = ""
 
+    @property
+    def runs(self) -> ConfigFile | None:
+        """What runs, where that is not what is followed."""
+        differs = self._runs and _text(self._runs) != _text(self.file)
+        return self._runs if differs else None
+
     def read(self) -> None:
         """Anew from the file, at the start and when asked to. What cannot be used leaves what runs."""
-        self._applied = read_text(self._folder, "configuration")
+        self.settle()
         self.file_error = ""
         try:
             if self._path.exists():
-                self.file = self._unless_taken_back(load_file(self._path))
+                file = load_file(self._path)
+                self.file_error = self._objection(file)
+                self.file = (self._runs or BLANK) if self.file_error else file
                 return
-            if self._applied is not None:
+            if self._runs:
                 self.file_error = f"{self._path} is gone; what was applied before goes on"
         except InputError as error:
             self.file_error = str(error)
-        self.file = self._running()
+        self.file = self._runs or BLANK
 
-    def refresh(self) -> None:
-        """What somebody applied, or took away, by hand meanwhile."""
+    def refresh(self, *, wiped: bool) -> str:
+        """What somebody applied, or took away, by hand meanwhile; in words.
+
+        `wiped`: the traces are lost, but not as `remove` takes them away.
+        """
         applied = read_text(self._folder, "configuration")
-        if applied == self._applied:
-            return
-        self._applied = applied
-        if applied != self.file.document.text:
-            self.file = self._running()
-            self.file_error = "" if applied is not None else "it was removed by hand (collector remove)"
+        if applied == _text(self._runs):
+            return ""
+        self._see(applied)
+        if applied == _text(self.file) or (applied is None and (wiped or not self.file.config.sources)):
+            return ""
+        self.file = self._runs or BLANK
+        self.file_error = ""
+        if read_notes(self._folder).unconfirmed:
+            return "the agent follows what was there before the apply that was not confirmed"
+        if applied is not None:
+            return "the agent follows what was applied by hand"
+        self.file_error = _REMOVED
+        return f"the agent does nothing more: {_REMOVED}"
 
-    def _running(self) -> ConfigFile:
-        return BLANK if self._applied is None else load_text(self._applied, _APPLIED)
+    def settle(self) -> None:
+        """What runs now is our own doing."""
+        self._see(read_text(self._folder, "configuration"))
 
-    def _unless_taken_back(self, file: ConfigFile) -> ConfigFile:
-        if digest(file.config) != read_notes(self._folder).unconfirmed:
-            return file
-        self.file_error = (
-            f"{self._path} was applied and not confirmed, so the one before it is in use; "
-            "to use it all the same: collector apply"
-        )
-        return self._running()
+    def _see(self, applied: str | None) -> None:
+        if applied != _text(self._runs):
+            self._runs = None if applied is None else load_text(applied, _APPLIED)
+
+    def _objection(self, file: ConfigFile) -> str:
+        notes = read_notes(self._folder)
+        if digest(file.config) == notes.unconfirmed:
+            return (
+                f"{self._path} was applied and not confirmed, so the one before it is in use; "
+                "to use it all the same: collector apply"
+            )
+        if notes.pending and digest(file.config) != notes.pending.digest:
+            return (
+                f"{self._path} is not read while an apply waits to be confirmed; "
+                "run: collector confirm, then: collector apply"
+            )
+        return ""
+
+
+def _text(file: ConfigFile | None) -> str | None:
+    return file.document.text if file else None

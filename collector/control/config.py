@@ -112,7 +112,9 @@ BLANK = ConfigFile(Config(), Document(), "")
 
 
 def digest(config: Config) -> str:
-    canonical = json.dumps(config.model_dump(mode="json", by_alias=True), sort_keys=True)
+    """Of its meaning: keys that say what is so without them, and those that are to come, change nothing."""
+    said = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    canonical = json.dumps(said, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ from collector.control.clock import Clock
 from collector.control.notes import Notes
 from collector.control.observed import Observed
 from collector.control.status import SourceStatus, Status, TMeterStatus
-from collector.datapath.nic import NicDrops
 from collector.version import version
 
 Sample = tuple[tuple[str, ...], float]
@@ -20,18 +18,21 @@ Sample = tuple[tuple[str, ...], float]
 
 @dataclass(frozen=True)
 class Figures:
-    """One reading of everything that is exposed. `allowances`: by interface, then by name."""
+    """One reading of everything that is exposed. `now`: time.time() when `status` was read; `nic_drops` and
+    `allowances`: by interface, then by name."""
 
+    now: float
     status: Status
     notes: Notes
     observed: Observed | None
-    nic_drops: tuple[NicDrops, ...]
+    nic_drops: Mapping[str, Mapping[str, int]]
     allowances: Mapping[str, Mapping[str, int]]
     clock: Clock
 
 
 def families(figures: Figures) -> Iterator[Metric]:
     yield from _sources(figures.status.sources)
+    yield from _last_seen(figures.status.sources, figures.now)
     yield from _t_meters(figures.status.t_meters)
     yield from _nics(figures)
     yield from _state(figures)
@@ -84,11 +85,9 @@ def _sources(sources: tuple[SourceStatus, ...]) -> Iterator[Metric]:
         ("source", "type", "interface", "hook"),
         (((s.name, s.type, s.interface, s.hook), 1) for s in sources),
     )
-    yield from _last_seen(sources)
 
 
-def _last_seen(sources: tuple[SourceStatus, ...]) -> Iterator[Metric]:
-    now = time.time()
+def _last_seen(sources: tuple[SourceStatus, ...], now: float) -> Iterator[Metric]:
     ages = (
         ("frame", "mirrored frame", [s.last_frame_age_seconds for s in sources]),
         ("sip", "SIP message", [s.last_sip_age_seconds for s in sources]),
@@ -155,18 +154,18 @@ def _nics(figures: Figures) -> Iterator[Metric]:
         "collector_nic_dropped_frames",
         "Frames that a NIC lost before the collector saw them or after it sent them, by the kernel's count.",
         ("interface", "where"),
-        (((each.interface, each.where), each.frames) for each in figures.nic_drops),
+        _by_two(figures.nic_drops),
     )
     yield _counter(
         "collector_nic_allowance_exceeded",
         "Packets held back or dropped because the cloud instance's allowance was used up (AWS ENA).",
         ("interface", "allowance"),
-        (
-            ((interface, name), count)
-            for interface, found in figures.allowances.items()
-            for name, count in found.items()
-        ),
+        _by_two(figures.allowances),
     )
+
+
+def _by_two(counted: Mapping[str, Mapping[str, int]]) -> Iterator[Sample]:
+    return (((one, other), count) for one, found in counted.items() for other, count in found.items())
 
 
 def _state(figures: Figures) -> Iterator[Metric]:

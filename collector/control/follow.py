@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pyroute2 import IPRoute
 
-from collector.control.apply import converge
+from collector.control.apply import converge, require_only_one
 from collector.control.changes import Change
 from collector.control.check import check
 from collector.control.config import Config, ConfigFile, digest
@@ -35,28 +35,47 @@ class Look:
     warnings: tuple[str, ...] = ()
 
 
-def look(file: ConfigFile, instance: str, netlink: IPRoute, resolve: Resolve, before: State | None) -> Look:
-    """`before`: as it was settled the last time. HostError: the kernel refused, and what ran runs on."""
-    host = read_host(netlink, instance, None)
-    try:
-        host = _with_route(file, host, netlink, resolve)
-        warnings = check(file, host, wait=True)
-    except CollectorError as trouble:
-        return Look(before, host.state.settings, waiting=str(trouble))
-    wanted = plan(file.config, host)
-    if not wanted.changes and host.notes.digest == wanted.wanted.digest:
-        return Look(wanted.wanted, wanted.wanted.settings, warnings=warnings)
-    done = converge(file, instance, netlink, host.route)
-    repaired = before is not None and done.plan.wanted == before
-    if repaired:
-        folder = instance_folder(instance)
-        change_notes(folder, repairs=read_notes(folder).repairs + 1)
-    now = done.plan.wanted
-    return Look(now, now.settings, done.changes, repaired, warnings=warnings)
+@dataclass(frozen=True)
+class Eyes:
+    instance: str
+    netlink: IPRoute
+    resolve: Resolve
 
+    def look(self, wanted: ConfigFile, runs: ConfigFile | None, before: State | None) -> Look:
+        """`runs`: where that is not `wanted`, it is looked after while `wanted` cannot be had. `before`: as
+        it was settled the last time. HostError: the kernel refused."""
+        try:
+            done = self._follow(wanted, before)
+        except CollectorError:
+            if runs:
+                self._follow(runs, None)
+            raise
+        if done.waiting and runs:
+            return replace(self._follow(runs, before), waiting=done.waiting)
+        return done
 
-def _with_route(file: ConfigFile, host: Host, netlink: IPRoute, resolve: Resolve) -> Host:
-    running = host.state.settings
-    same = running is not None and host.notes.digest == digest(file.config)
-    address = resolve(file.config, running.tmeter.address if running and same else None)
-    return replace(host, route=find_route(netlink, address) if address else NO_ROUTE)
+    def _follow(self, file: ConfigFile, before: State | None) -> Look:
+        host = read_host(self.netlink, self.instance, None)
+        try:
+            require_only_one(self.instance, host.netns)
+            host = self._with_route(file, host)
+            warnings = check(file, host, wait=True)
+        except CollectorError as trouble:
+            return Look(None, host.state.settings, waiting=str(trouble))
+        wanted = plan(file.config, host)
+        known = host.notes.digest == (wanted.wanted.digest if file.config.sources else "")
+        if known and not wanted.changes:
+            return Look(wanted.wanted, wanted.wanted.settings, warnings=warnings)
+        done = converge(file, self.instance, self.netlink, host.route)
+        repaired = done.plan.wanted == before
+        if repaired:
+            folder = instance_folder(self.instance)
+            change_notes(folder, repairs=read_notes(folder).repairs + 1)
+        now = done.plan.wanted
+        return Look(now, now.settings, done.changes, repaired, warnings=warnings)
+
+    def _with_route(self, file: ConfigFile, host: Host) -> Host:
+        running = host.state.settings
+        same = running is not None and host.notes.digest == digest(file.config)
+        address = self.resolve(file.config, running.tmeter.address if running and same else None)
+        return replace(host, route=find_route(self.netlink, address) if address else NO_ROUTE)

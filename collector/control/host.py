@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,37 +61,41 @@ def require_host() -> None:
         raise HostError(f"the eBPF program {program.OBJECT} is missing", "build it: make setup")
 
 
-def read_host(netlink: IPRoute, instance: str, t_meter: Address | None) -> Host:
+def read_host(netlink: IPRoute, instance: str, t_meter: Address | None, *, brief: bool = False) -> Host:
+    """`brief`: without what only a plan needs to know: addresses, neighbours, default routes, what drivers
+    can do, and settings that are not ours."""
     folder = instance_folder(instance)
     notes = read_notes(folder)
-    nics = nic.read_nics(netlink)
+    tuned = {tuning.ifindex for tuning in notes.tuned}
+    nics = nic.read_nics_briefly(netlink, tuned) if brief else nic.read_nics(netlink)
     pair = splitter.find(nics)
     ours = {pair.tx, pair.rx} if pair else set()
-    tunings = _read_tunings(nics)
+    tunings = _read_tunings(each for each in nics if each.ifindex in tuned or not brief)
     netns = Path("/proc/thread-self/ns/net").stat().st_ino
-    kept = tmeter.kept_neighbours(netlink)
+    kept = frozenset() if brief else tmeter.kept_neighbours(netlink)
     return Host(
         netns=netns,
         nics=tuple(each for each in nics if each.ifindex not in ours),
         route=tmeter.find_route(netlink, t_meter) if t_meter else tmeter.NO_ROUTE,
-        default_routes=tmeter.default_routes(netlink),
+        default_routes=frozenset() if brief else tmeter.default_routes(netlink),
         tunings=tunings,
         splitter=pair,
         build=program.build(),
         losses=program.BTF.exists(),
         notes=notes,
         state=read_state(
-            folder, notes, netns=netns, nics=nics, splitter=pair, tunings=tunings, kept=kept, netlink=netlink
+            folder, notes, netns=netns, nics=nics, splitter=pair, tunings=tunings, kept=kept, netlink=netlink,
+            read_settings=program.remembered_settings if brief else program.read_settings,
         ),
-    )
+    )  # fmt: skip
 
 
 _OF_LOOPBACK = ("ipv4.forwarding", "ipv6.forwarding")
 _OF_NICS = ("ipv4.arp_evict_nocarrier", "ipv6.ndisc_evict_nocarrier", "ipv6.disable_ipv6")
 
 
-def _read_tunings(nics: tuple[Nic, ...]) -> dict[Tuning, str]:
-    """Every setting that a plan might want to change, for every NIC, as it is now."""
+def _read_tunings(nics: Iterable[Nic]) -> dict[Tuning, str]:
+    """Every setting that a plan might want to change, for each of these NICs, as it is now."""
     found = dict(_read_sysctls(LOOPBACK, "lo", _OF_LOOPBACK))
     for each in nics:
         found[Tuning(each.ifindex, "flag", "up")] = _on(each.up)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
@@ -13,11 +14,13 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from collector.control.clock import read_clock
 from collector.control.families import Figures, build_info, families
-from collector.control.notes import instance_folder, read_notes
+from collector.control.host import Host, read_host
+from collector.control.lock import unchanged
+from collector.control.notes import instance_folder
 from collector.control.observed import read_observed
-from collector.control.status import Status, read_status
+from collector.control.status import Status, status_of
 from collector.datapath.libbpf import BpfError
-from collector.datapath.nic import read_drops
+from collector.datapath.nic import Nic
 from collector.datapath.nicstats import allowances
 from collector.errors import CollectorError
 
@@ -67,21 +70,23 @@ class Exposition:
 
 
 def read_figures(instance: str, netlink: IPRoute) -> Figures:
-    status, folder = read_status(instance, netlink), instance_folder(instance)
-    notes = read_notes(folder)
-    names = _interfaces(status, netlink, notes.neighbour.ifindex if notes.neighbour else 0)
+    with unchanged():
+        host = read_host(netlink, instance, None, brief=True)
+    now, status = time.time(), status_of(host, instance, netlink)
+    used = tuple(_used(status, host))
     return Figures(
+        now=now,
         status=status,
-        notes=notes,
-        observed=read_observed(folder),
-        nic_drops=read_drops(netlink, set(names)),
-        allowances={name: allowances(name) for name in names.values()},
+        notes=host.notes,
+        observed=read_observed(instance_folder(instance)),
+        nic_drops={each.name: each.drops for each in used},
+        allowances={each.name: allowances(each.name) for each in used},
         clock=read_clock(),
     )
 
 
-def _interfaces(status: Status, netlink: IPRoute, egress: int) -> dict[int, str]:
-    """Of the sources, and towards the t-meter."""
+def _used(status: Status, host: Host) -> Iterator[Nic]:
+    """The NICs of the sources, and the one towards the t-meter."""
     wanted = {source.interface for source in status.sources}
-    links = {int(link["index"]): str(link.get_attr("IFLA_IFNAME")) for link in netlink.get_links()}
-    return {index: name for index, name in links.items() if name in wanted or index == egress}
+    egress = host.notes.neighbour.ifindex if host.notes.neighbour else 0
+    return (each for each in host.nics if each.name in wanted or each.ifindex == egress)

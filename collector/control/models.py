@@ -252,11 +252,13 @@ class Telephony(_Model):
     """Only told apart to say when the last of them came: every frame is sent, whatever it is."""
 
     sip: tuple[PortRange, ...] = Field(
-        ((5060, 5061),), max_length=16, description="UDP and TCP ports of SIP, or ranges of them"
-    )
+        ((5060, 5061),), max_length=16, description="UDP and TCP ports of SIP, or ranges of them",
+        json_schema_extra={"default": ["5060-5061"]},
+    )  # fmt: skip
     rtp: tuple[PortRange, ...] = Field(
-        ((9000, 20000),), max_length=16, description="UDP ports of RTP, or ranges of them"
-    )
+        ((9000, 20000),), max_length=16, description="UDP ports of RTP, or ranges of them",
+        json_schema_extra={"default": ["9000-20000"]},
+    )  # fmt: skip
 
 
 def _version(value: object) -> object:
@@ -277,7 +279,10 @@ class Config(_Model):
     t_meters: tuple[TMeter, ...] = Field(
         (), description="where they are sent", json_schema_extra={"maxItems": 1}
     )
-    telephony: Telephony = Field(Telephony(), description="which ports the phone system uses")
+    telephony: Telephony = Field(
+        Telephony(), description="which ports the phone system uses",
+        json_schema_extra={"default": {"sip": ["5060-5061"], "rtp": ["9000-20000"]}},
+    )  # fmt: skip
     metrics: Metrics = Field(Metrics(), description="where Prometheus reads")
 
     @property

@@ -14,7 +14,7 @@ from collector.control.models import Config, Metrics
 from collector.control.notes import forget_text, instance_folder
 from collector.control.observed import Observed, boottime, write_observed
 from collector.control.patherrors import PathErrors
-from collector.control.probe import Prober, Target, hint
+from collector.control.probe import NOTHING, Prober, Target, hint
 from collector.datapath import counters
 from collector.datapath.settings import Settings
 from collector.errors import CollectorError
@@ -38,8 +38,8 @@ class Monitor:
         self._serve(config.metrics)
         self._aim(config, running)
         result, errors = self.prober.result, self.path_errors.seen
-        words = ""
-        if running:
+        words, probes = "", [each.probe for each in config.t_meters if each.probe != NOTHING]
+        if running and (result.up is not None or not probes):
             words = hint(
                 result, frames_flow=_frames_flow(self.folder, running), errors=errors,
                 now=time.monotonic(), address=running.tmeter.address,

@@ -46,18 +46,18 @@ def look_up(name: str) -> list[Address]:
 class Resolver:
     """Looks a name up again and again, in a thread of its own. `on_change` is called there."""
 
-    def __init__(self, on_change: Callable[[], None], again: float = AGAIN, retry: float = RETRY) -> None:
+    def __init__(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
-        self._again, self._retry = again, retry
         self._changed = threading.Condition()
         self._name: str | None = None
         self._answer: list[Address] | HostError | None = None
+        self._known: list[Address] = []  # the last good answer for this name
         self._thread: threading.Thread | None = None
 
     def follow(self, name: str | None) -> None:
         with self._changed:
             if name != self._name:
-                self._name, self._answer = name, None
+                self._name, self._answer, self._known = name, None, []
                 self._changed.notify()
         if name and self._thread is None:
             self._thread = threading.Thread(target=self._run, name="resolver", daemon=True)
@@ -75,14 +75,15 @@ class Resolver:
         if not isinstance(wanted, str):
             return wanted
         with self._changed:
-            answer = self._answer if wanted == self._name else None
-        if answer is None or (isinstance(answer, HostError) and in_use):
-            if in_use:
-                return in_use
-            raise HostError(f"the t-meter's name {wanted} is being resolved")
+            same = wanted == self._name
+            answer, known = (self._answer, self._known) if same else (None, [])
+        if known:
+            return choose(wanted, known, in_use)
+        if in_use:
+            return in_use
         if isinstance(answer, HostError):
             raise answer
-        return choose(wanted, answer, in_use)
+        raise HostError(f"the t-meter's name {wanted} is being resolved")
 
     @property
     def trouble(self) -> str:
@@ -103,11 +104,12 @@ class Resolver:
                     continue
                 news = _meaning(answer) != _meaning(self._answer)
                 self._answer = answer
+                self._known = self._known if isinstance(answer, HostError) else answer
             if news:
                 self._on_change()
             with self._changed:
                 if name == self._name:
-                    self._changed.wait(self._retry if isinstance(answer, HostError) else self._again)
+                    self._changed.wait(RETRY if isinstance(answer, HostError) else AGAIN)
 
 
 def _try(name: str) -> list[Address] | HostError:

@@ -6,7 +6,9 @@ apply waits for its confirmation, `agent` what the agent last saw.
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field, replace
 from ipaddress import ip_address
@@ -16,6 +18,7 @@ from typing import Any
 from collector.datapath import libbpf, maps, program
 from collector.datapath.tmeter import Neighbour
 
+PINS = ("notes", "configuration", "former", "agent")
 _NOTES_SIZE = 65536
 
 
@@ -55,6 +58,9 @@ class Pending:
 
     deadline: float
     token: str
+    digest: str = ""  # of the configuration that is tried
+    t_meter: str = ""  # the address that the one before it sent to
+    complete: bool = False  # the apply came to its end
 
 
 @dataclass(frozen=True)
@@ -138,3 +144,22 @@ def write_text(folder: Path, name: str, text: str, size: int = 0) -> None:
 
 def forget_text(folder: Path, name: str) -> None:
     (folder / name).unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path, netns: int = 0) -> None:
+    """With the pins go the maps, and whatever links are still there. Where something may have to be taken
+    back, what that takes is kept, for `netns`."""
+    pending = read_notes(folder).pending if netns else None
+    if pending:
+        for path in folder.iterdir():
+            if path.name not in ("notes", "former", "agent"):
+                path.unlink()
+        write_notes(folder, Notes(netns=netns, pending=pending))
+        return
+    if folder.exists():
+        shutil.rmtree(folder)
+    try:
+        folder.parent.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):  # another instance is there
+            raise

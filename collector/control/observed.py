@@ -45,7 +45,7 @@ def read_observed(folder: Path) -> Observed | None:
     """None where no agent runs."""
     text = read_text(folder, "agent")
     raw: dict[str, Any] = json.loads(text) if text else {}
-    if not raw or boottime() - raw["seen"] > _STALE:
+    if not raw or boottime() - raw["seen"] > _STALE or not Path(f"/proc/{raw['pid']}").exists():
         return None
     known = {key: _frozen(value) for key, value in raw.items() if key in Observed.__dataclass_fields__}
     return Observed(**known)

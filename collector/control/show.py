@@ -110,10 +110,8 @@ def endpoint(t_meter: TMeterStatus) -> str:
 
 
 def _print_source(console: Console, source: SourceStatus, rate: Rate | None) -> None:
-    console.print(
-        f"source [bold]{source.name}[/]  {source.type} on {escape(source.interface)}, VNI {source.vni}, "
-        f"hook {source.hook}"
-    )
+    how = f"VNI {source.vni}, hook {source.hook}" if source.vni else "which is not there"
+    console.print(f"source [bold]{source.name}[/]  {source.type} on {escape(source.interface)}, {how}")
     if source.why:
         console.print(Text(f"  not xdp-native: {source.why}"))
     console.print(f"  received  {source.frames:>15,} frames  {_size(source.bytes)}{_rate(rate)}")
@@ -124,6 +122,9 @@ def _print_source(console: Console, source: SourceStatus, rate: Rate | None) -> 
             console.print(f"  dropped   {frames:>15,} frames  {reason}", style="yellow")
     age = source.last_frame_age_seconds
     console.print(f"  last frame {'never' if age is None else f'{age:,.1f} s ago':>14}")
+    for what, age in (("SIP", source.last_sip_age_seconds), ("RTP", source.last_rtp_age_seconds)):
+        if age is not None:
+            console.print(f"  last {what}   {f'{age:,.1f} s ago':>14}")
 
 
 def _size(octets: float) -> str:

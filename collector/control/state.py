@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from pyroute2 import IPRoute
 from collector.control.notes import Known, Notes, Tuning
 from collector.datapath import attach, maps, program
 from collector.datapath.attach import Hook
+from collector.datapath.libbpf import Fd
 from collector.datapath.nic import Nic
 from collector.datapath.settings import Settings
 from collector.datapath.splitter import Splitter
@@ -52,6 +53,7 @@ def read_state(
     tunings: Mapping[Tuning, str],
     kept: frozenset[Neighbour],
     netlink: IPRoute,
+    read_settings: Callable[[Fd], Settings] = program.read_settings,
 ) -> State:
     if not folder.exists():
         return State(splitter=splitter is not None and splitter.up)
@@ -62,7 +64,7 @@ def read_state(
             f"what is left: rm -r {folder}",
         )
     attached = attach.find(folder, netlink)
-    settings = _common_settings(attached)
+    settings = _common_settings(attached, read_settings)
     known = splitter is not None and splitter.up and (settings is None or settings.splitter == splitter)
     return State(
         settings=replace(settings, splitter=Splitter(0, 0)) if settings else None,
@@ -88,11 +90,13 @@ def _place(attached: attach.Attached, nics: tuple[Nic, ...], splitter: Splitter 
         return Place(AT_SPLITTER, Hook.TC)
     if not attached.is_xdp:
         return Place(attached.ifindex, Hook.TC)
-    (mode,) = {nic.xdp_mode for nic in nics if nic.ifindex == attached.ifindex}
+    mode = next((nic.xdp_mode for nic in nics if nic.ifindex == attached.ifindex), None)
     return Place(attached.ifindex, Hook(mode or Hook.XDP_NATIVE))
 
 
-def _common_settings(attached: list[attach.Attached]) -> Settings | None:
+def _common_settings(
+    attached: list[attach.Attached], read_settings: Callable[[Fd], Settings]
+) -> Settings | None:
     """None where programs of two generations are attached, as after an apply that was killed."""
     forwarding = [each for each in attached if each.info.name != attach.BYSTANDER]
     shared = [set(each.info.map_ids) for each in forwarding]
@@ -100,7 +104,7 @@ def _common_settings(attached: list[attach.Attached]) -> Settings | None:
         return None
     if len({frozenset(_constants(ids)) for ids in shared}) > 1:
         return None
-    return program.read_settings(forwarding[0].program)
+    return read_settings(forwarding[0].program)
 
 
 def _constants(map_ids: set[int]) -> set[int]:

@@ -12,6 +12,7 @@ from pyroute2 import IPRoute
 from collector.control.changes import resolver
 from collector.control.hooks import why_not_native
 from collector.control.host import Host, read_host
+from collector.control.lock import unchanged
 from collector.control.notes import Known, instance_folder
 from collector.control.observed import Observed, boottime, read_observed
 from collector.control.plan import interface_name
@@ -73,19 +74,25 @@ class Status:
     healthy: bool
     configured: bool
     problems: tuple[str, ...]
-    detached: tuple[str, ...]
-    waiting: tuple[str, ...]
-    notices: tuple[str, ...]
-    agent: bool
     sources: tuple[SourceStatus, ...]
     t_meters: tuple[TMeterStatus, ...]
+    detached: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    agent: bool = False  # whether one runs
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def read_status(instance: str, netlink: IPRoute) -> Status:
-    host = read_host(netlink, instance, None)
+    with unchanged():
+        host = read_host(netlink, instance, None)
+    return status_of(host, instance, netlink)
+
+
+def status_of(host: Host, instance: str, netlink: IPRoute) -> Status:
+    """Of a brief `host` it cannot say why a hook is no better one."""
     settings, folder = host.state.settings, instance_folder(instance)
     observed = read_observed(folder)
     waiting = observed.waiting if observed else ()
@@ -93,24 +100,24 @@ def read_status(instance: str, netlink: IPRoute) -> Status:
     configured = bool(host.notes.digest) or bool(waiting)
     if settings is None or not host.state.counters:
         what = "the counters are gone" if settings else "the program is not attached any more"
-        lost = (f"{what}; run: collector apply",) if host.notes.digest else ()
+        lost = (f"{what}; {_remedy(observed)}",) if host.notes.digest else ()
         troubles = (*lost, *waiting)
         return Status(
-            instance, not troubles, configured, troubles, troubles, waiting, notices, bool(observed), (), ()
+            instance, not troubles, configured, troubles, (), (), troubles, waiting, notices, bool(observed)
         )
     host = replace(host, route=tmeter.find_route(netlink, settings.tmeter.address))
     now = time.clock_gettime(time.CLOCK_MONOTONIC)
-    sources = tuple(
-        _source(source, counters.read_source(folder, source.slot), host, now) for source in settings.sources
-    )
+    slots = {each.slot for each in settings.sources} | {each.slot for each in host.notes.sources}
+    counted = counters.read_sources(folder, slots)
+    sources = tuple(_source(source, counted[source.slot], host, now) for source in settings.sources)
     absent = [each for each in host.notes.sources if each.name not in {source.name for source in sources}]
     t_meter = _t_meter(settings.tmeter, host.route, counters.read_tmeter(folder), netlink, observed)
-    detached = tuple(_detached(settings, host, absent))
+    detached = tuple(_detached(settings, host, absent, observed))
     problems = (*detached, *_down(settings, host), *waiting)
-    away = tuple(_absent(each, counters.read_source(folder, each.slot), now) for each in absent)
+    away = tuple(_absent(each, counted[each.slot], now) for each in absent)
     return Status(
-        instance, not problems, True, problems, detached, waiting, notices, bool(observed),
-        (*sources, *away), (t_meter,),
+        instance, not problems, True, problems, (*sources, *away), (t_meter,),
+        detached, waiting, notices, bool(observed),
     )  # fmt: skip
 
 
@@ -206,28 +213,36 @@ def _t_meter(
     )  # fmt: skip
 
 
-def _detached(settings: Settings, host: Host, absent: list[Known]) -> Iterator[str]:
+def _remedy(observed: Observed | None) -> str:
+    return "the agent will put it right" if observed else "run: collector apply"
+
+
+def _detached(
+    settings: Settings, host: Host, absent: list[Known], observed: Observed | None
+) -> Iterator[str]:
+    remedy = _remedy(observed)
+    then = "it is used as soon as it comes" if observed else "when it is there, run: collector apply"
     for each in absent:
-        yield f"source {each.name}: there is no interface {each.interface}; it is used as soon as it comes"
+        yield f"source {each.name}: there is no interface {each.interface}; {then}"
     for source in settings.sources:
         here = host.nic(source.ifindex)
         if here is None:
             yield f"source {source.name}: its interface is gone"
         elif attached_hook(source.ifindex, host) is None:
-            yield f"source {source.name}: nothing is attached to {here.name}; run: collector apply"
+            yield f"source {source.name}: nothing is attached to {here.name}; {remedy}"
     for place in sorted(host.state.lost):
         if host.nic(place.ifindex) and attached_hook(place.ifindex, host):
             yield (
                 f"somebody took the program away from {interface_name(host, place.ifindex)} at {place.hook}; "
-                "run: collector apply"
+                f"{remedy}"
             )
     for tuning, value in host.notes.tuned.items():
         now = host.tunings.get(tuning)
         if now not in (None, value) and tuning.name != "up":
             where = f"{interface_name(host, tuning.ifindex)} {tuning.name}"
-            yield f"somebody changed {where} from {value} to {now}; run: collector apply"
+            yield f"somebody changed {where} from {value} to {now}; {remedy}"
     if Place(AT_SPLITTER, Hook.TC) not in host.state.programs or not host.state.splitter:
-        yield "the splitter (collector-tx, collector-rx) is not as it should be; run: collector apply"
+        yield f"the splitter (collector-tx, collector-rx) is not as it should be; {remedy}"
 
 
 def _down(settings: Settings, host: Host) -> Iterator[str]:

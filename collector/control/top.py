@@ -9,9 +9,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
 
-import click
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from rich.console import Console
@@ -23,35 +21,14 @@ from collector.control.status import Status, read_status
 from collector.control.view import View, compare, fitted, render
 from collector.stop import StopSignals
 
-if TYPE_CHECKING:
-    from collector.cli import Options
 
-EPILOG = """\b
-Example:
-  collector top
-\b
-Example: three readings, ten seconds apart, into a file:
-  collector top --interval 10 --count 3 > rates.txt
-"""
-
-
-@click.command(epilog=EPILOG)
-@click.option("--interval", type=click.FloatRange(0.1, 3600), default=1.0, show_default=True,
-              metavar="SECONDS", help="Read anew so often.")  # fmt: skip
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Leave after N readings.")
-@click.pass_obj
-def top(options: Options, interval: float, count: int | None) -> None:
-    """Show what flows now, by source, t-meter and drop reason.
-
-    On a terminal it fills the window; q or Ctrl-C leaves. Elsewhere it prints one reading after the
-    other. It only looks: frames flow on without it.
-    """
+def show_top(instance: str, interval: float, count: int | None) -> None:
+    """Until the user leaves, or after `count` readings."""
     require_host()
     with ExitStack() as stack:
-        netlink = stack.enter_context(IPRoute(ext_ack=True))
         wait = stack.enter_context(_waiting())
         show = stack.enter_context(_showing(new_console()))
-        _watch(lambda: _read(options.instance, netlink), wait, show, (interval, count))
+        _watch(lambda: _read(instance), wait, show, (interval, count))
 
 
 def _watch(
@@ -71,13 +48,20 @@ def _watch(
         before, then, readings = status, now, readings + 1
 
 
-def _read(instance: str, netlink: IPRoute) -> Status:
-    """Another command may take away what is just being read: that is no reason to end."""
+def _read(instance: str) -> Status:
+    """Another command may take away what is just being read: that is no reason to end.
+
+    A netlink socket for each reading: pyroute2's keep what they have heard, and grow.
+    """
     try:
-        return read_status(instance, netlink)
+        with IPRoute(ext_ack=True) as netlink:
+            return read_status(instance, netlink)
     except (OSError, NetlinkError) as error:
         words = f"this host cannot be read at the moment ({error}); trying again"
-        return Status(instance, False, True, (words,), (), (), (), False, (), ())
+        return Status(
+            instance, healthy=False, configured=True, problems=(words,), detached=(), waiting=(), notices=(),
+            agent=False, sources=(), t_meters=(),
+        )  # fmt: skip
 
 
 def _clock() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -22,6 +21,7 @@ from collector.control.notes import (
     instance_folder,
     read_notes,
     read_text,
+    remove_folder,
     write_notes,
     write_text,
 )
@@ -100,12 +100,12 @@ class Transaction:
                     self._carry_out(each)
         if not self.plan.wanted.settings:
             with explained(f"remove {self.folder}", _REST_REMOVED):
-                _remove_folder(self.folder)
+                remove_folder(self.folder, self.host.netns)
 
     def _prepare(self) -> None:
         """The origins are on record before anything is changed, so that `remove` knows them always."""
         if not self.folder.exists():
-            self._undo_by(_remove_folder, self.folder)
+            self._undo_by(remove_folder, self.folder)
             self.folder.mkdir(parents=True)
         for unfinished in self.folder.glob(f"*{libbpf.UNFINISHED}"):  # of an apply that was killed
             unfinished.unlink()
@@ -247,6 +247,7 @@ class Transaction:
             neighbour=wanted.neighbour,
             refusals=(*notes.refusals, *self.refusals),
             failed=False,
+            applies=notes.applies + bool(self.plan.changes),
             unconfirmed="",
         )
         if settled != notes:
@@ -281,14 +282,3 @@ def _reason(error: NetlinkError | OSError) -> str:
     if isinstance(error, NetlinkError):
         return str(error.args[1] if len(error.args) > 1 else error)
     return error.strerror or errno.errorcode.get(error.errno or 0, "unknown error")
-
-
-def _remove_folder(folder: Path) -> None:
-    """With the pins go the maps, and whatever links are still there."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    try:
-        folder.parent.rmdir()
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):  # another instance is there
-            raise

@@ -20,6 +20,7 @@ _NDMSG_SIZE = 12
 _NDA_DST = 1
 _ATTRIBUTE = struct.Struct("=HH")
 _LARGEST = 65536
+_MOST_AT_ONCE = 1000  # so that a flood does not keep the agent from everything else
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 
 
@@ -41,7 +42,10 @@ class Doorbell:
     def rang(self, neighbour: Address | None) -> bool:
         """Empties the queue. Neighbours come and go all day: only `neighbour` going is worth a look."""
         rings = False
-        while (messages := self._receive()) is not None:
+        for _ in range(_MOST_AT_ONCE):
+            messages = self._receive()
+            if messages is None:
+                break
             rings |= not messages or any(_matters(*each, neighbour) for each in _split(messages))
         return rings
 

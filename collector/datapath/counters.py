@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,18 @@ class TMeterCounters:
 
 
 def read_source(folder: Path, slot: int) -> SourceCounters:
-    copies = [_SOURCE.unpack(raw) for raw in _read(folder / "source_counters", slot)]
+    return read_sources(folder, (slot,))[slot]
+
+
+def read_sources(folder: Path, slots: Iterable[int]) -> dict[int, SourceCounters]:
+    """By slot."""
+    fd = _pinned(folder / "source_counters")
+    info = maps.info_of(fd)
+    return {slot: _decode(maps.lookup(fd, _KEY.pack(slot), info)) for slot in slots}
+
+
+def _decode(raw: list[bytes]) -> SourceCounters:
+    copies = [_SOURCE.unpack(each) for each in raw]
     frames, octets, passed, _, _, _, *drops = _sums(copies)
     frame, sip, rtp = (_seconds(max(copy[i] for copy in copies)) for i in (3, 4, 5))
     by_reason = {reason.name.lower(): drops[reason] for reason in DropReason}
@@ -55,7 +66,7 @@ def _seconds(nanoseconds: int) -> float | None:
 
 
 def read_tmeter(folder: Path) -> TMeterCounters:
-    copies = [_TMETER.unpack(raw) for raw in _read(folder / "tmeter_counters", 0)]
+    copies = [_TMETER.unpack(raw) for raw in maps.lookup(_pinned(folder / "tmeter_counters"), _KEY.pack(0))]
     return TMeterCounters(*_sums(copies))
 
 
@@ -69,8 +80,8 @@ def _sums(copies: list[tuple[int, ...]]) -> list[int]:
     return [sum(column) & _U64 for column in zip(*copies, strict=True)]
 
 
-def _read(path: Path, key: int) -> list[bytes]:
+def _pinned(path: Path) -> libbpf.Fd:
     fd = libbpf.pinned(path)
     if fd is None:
         raise FileNotFoundError(path)
-    return maps.lookup(fd, _KEY.pack(key))
+    return fd

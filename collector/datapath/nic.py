@@ -6,8 +6,8 @@ import array
 import fcntl
 import socket
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -60,26 +60,46 @@ class Nic:
     xdp_mode: str | None  # "xdp-native" or "xdp-generic" if a program is attached, ours or not
     xdp_program: int
     xdp_features: int | None  # NETDEV_XDP_ACT_* bits; None before Linux 6.3
+    drops: Mapping[str, int] = field(default_factory=dict, compare=False)  # since it exists, by place
 
 
-@dataclass(frozen=True)
-class NicDrops:
-    """Frames that a NIC lost before or after the collector: interface statistics of the kernel."""
-
-    interface: str
-    where: str
-    frames: int
+# Frames that a NIC lost before or after the collector: interface statistics of the kernel.
+_DROPS = {
+    "receive": "rx_dropped",
+    "receive_missed": "rx_missed_errors",
+    "receive_error": "rx_errors",
+    "transmit": "tx_dropped",
+    "transmit_error": "tx_errors",
+}
 
 
 def read_nics(netlink: IPRoute) -> tuple[Nic, ...]:
     addresses = _addresses(netlink)
     xdp = xdp_features()
-    return tuple(
-        _nic(link, addresses, xdp) for link in netlink.get_links() if link.get_attr("IFLA_IFNAME") != "lo"
-    )
+    return tuple(_nic(link, addresses, xdp) for link in _links(netlink))
+
+
+def read_nics_briefly(netlink: IPRoute, ifindexes: Set[int]) -> tuple[Nic, ...]:
+    """What the kernel says of the links in one answer, and the offloads of `ifindexes`; no address, and
+    nothing else that drivers say of themselves."""
+    return tuple(_brief_nic(link, ifindexes) for link in _links(netlink))
+
+
+def _links(netlink: IPRoute) -> Iterator[Any]:
+    return (link for link in netlink.get_links() if link.get_attr("IFLA_IFNAME") != "lo")
 
 
 def _nic(link: Any, addresses: Mapping[int, list[str]], xdp: Mapping[int, int] | None) -> Nic:
+    each = _brief_nic(link, {int(link["index"])})
+    return replace(
+        each,
+        driver=driver(each.name),
+        addresses=tuple(addresses.get(each.ifindex, ())),
+        xdp_features=None if xdp is None else xdp.get(each.ifindex, 0),
+    )
+
+
+def _brief_nic(link: Any, with_features: Set[int]) -> Nic:
     name, ifindex = str(link.get_attr("IFLA_IFNAME")), int(link["index"])
     attached = link.get_attr("IFLA_XDP")
     mode = attached.get_attr("IFLA_XDP_ATTACHED") if attached else None
@@ -88,18 +108,19 @@ def _nic(link: Any, addresses: Mapping[int, list[str]], xdp: Mapping[int, int] |
         name=name,
         mac=str(link.get_attr("IFLA_ADDRESS") or ""),
         mtu=int(link.get_attr("IFLA_MTU")),
-        driver=driver(name),
+        driver="",
         up=bool(link["flags"] & IFF_UP),
         carrier=bool(link.get_attr("IFLA_CARRIER")),
         promiscuous=bool(link["flags"] & IFF_PROMISC),
         ethernet=link["ifi_type"] == ARPHRD_ETHER,
         master=int(link.get_attr("IFLA_MASTER") or 0),
         lower=_lower(link),
-        addresses=tuple(addresses.get(ifindex, ())),
-        features=read_features(name),
+        addresses=(),
+        features=read_features(name) if ifindex in with_features else {},
         xdp_mode=_XDP_MODES.get(mode, "xdp-native"),  # "xdp", or "xdpoffload" on a smart NIC
         xdp_program=int(attached.get_attr("IFLA_XDP_PROG_ID") or 0) if attached else 0,
-        xdp_features=None if xdp is None else xdp.get(ifindex, 0),
+        xdp_features=None,
+        drops={where: int(link.get_attr("IFLA_STATS64")[key]) for where, key in _DROPS.items()},
     )
 
 
@@ -190,19 +211,3 @@ def xdp_features() -> dict[int, int] | None:
             answer.get_attr("NETDEV_A_DEV_IFINDEX"): answer.get_attr("NETDEV_A_DEV_XDP_FEATURES") or 0
             for answer in answers
         }
-
-
-def read_drops(netlink: IPRoute, ifindexes: set[int]) -> tuple[NicDrops, ...]:
-    places = {
-        "receive": "rx_dropped",
-        "receive_missed": "rx_missed_errors",
-        "receive_error": "rx_errors",
-        "transmit": "tx_dropped",
-        "transmit_error": "tx_errors",
-    }
-    return tuple(
-        NicDrops(str(link.get_attr("IFLA_IFNAME")), where, int(link.get_attr("IFLA_STATS64")[key]))
-        for link in netlink.get_links()
-        if link["index"] in ifindexes
-        for where, key in places.items()
-    )

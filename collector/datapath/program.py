@@ -59,6 +59,20 @@ def load_bystander() -> Fd:
     return program.program("collector_pass")
 
 
+_remembered: dict[int, Settings] = {}  # of the program that was asked for last, by its id
+
+
+def remembered_settings(program: Fd) -> Settings:
+    """As `read_settings`, but each program is read once: who loads it fills its tables, and nobody after."""
+    number = libbpf.program_info(program).id
+    found = _remembered.get(number)
+    if found is None:
+        found = read_settings(program)
+        _remembered.clear()
+        _remembered[number] = found
+    return found
+
+
 def read_settings(program: Fd) -> Settings:
     """The configuration that an attached program was loaded with, out of its own maps."""
     found: dict[str, Fd] = {}

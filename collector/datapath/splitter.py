@@ -6,6 +6,7 @@ superframes split, checksums complete. No address, no protocol, nothing else eve
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,11 @@ def find(nics: tuple[nic.Nic, ...]) -> Splitter | None:
         return None
     tx, rx = by_name[TX], by_name[RX]
     return Splitter(tx.ifindex, rx.ifindex, tx.up and rx.up)
+
+
+def is_there() -> bool:
+    """A part of it, at least; by the cheapest way."""
+    return any(name in (TX, RX) for _, name in socket.if_nameindex())
 
 
 def create(netlink: IPRoute) -> Splitter:

@@ -16,8 +16,8 @@ from collector.operate.sequence import Sequence
 NANOSECONDS = 1_000_000_000
 
 # They bound what a hostile sender can make us remember.
-MOST_STREAMS = 50_000
-MOST_TYPES = 8
+MOST_STREAMS = 20_000
+MOST_TYPES = 4
 
 # Of a type that nobody explains, the clock is one of these: the one that fits the times of arrival best.
 LIKELY_RATES = (8000, 16000, 48000, 90000)

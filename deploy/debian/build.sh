@@ -27,7 +27,8 @@ supervise() {
 settings() {
     out=$1
     mount -t tmpfs -o mode=755 build "$work"
-    SOURCE_DATE_EPOCH=$(git -c safe.directory="$tree" -C "$tree" log -1 --format=%ct)
+    SOURCE_DATE_EPOCH=$(git -c safe.directory="$tree" -C "$tree" log -1 --format=%ct 2>/dev/null ||
+        date --date="$(sed -n '/^ -- /{s/.*>  //p;q}' "$here/changelog")" +%s)
     export SOURCE_DATE_EPOCH
     export LC_ALL=C.UTF-8 TZ=UTC DEBIAN_FRONTEND=noninteractive TMPDIR=$work
     export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lib.datapath import HOOKS, Hook, Site
-from tests.lib.hostile import tried
+from tests.lib.hostile import summary, tried
 
 
 @pytest.fixture(scope="package")
@@ -29,7 +29,4 @@ def hook(request: pytest.FixtureRequest) -> Hook:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What docs/datapath.md states."""
-    if tried:
-        cases = ", ".join(f"{count:,} {what}" for what, count in sorted(tried.items()))
-        terminalreporter.write_line(f"Hostile packets: {cases}")
+    summary(terminalreporter, "Hostile packets", tried)

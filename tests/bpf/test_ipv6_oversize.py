@@ -70,7 +70,7 @@ def test_one_byte_more(site: Site, over: dict[str, Any], excess: int) -> None:
     dropping = spanning(site, over, oversize=Oversize.DROP)
     assert_dropped(dropping.run("tc", frame), "pbx", len(frame), "oversize")
     slicing = spanning(site, over, oversize=Oversize.SLICE)
-    assert_sent(slicing.run("tc", frame), "pbx", frame[:LARGEST], VNI, received=len(frame))
+    assert_sent(slicing.run("tc", frame), "pbx", frame[:LARGEST], VNI, received=len(frame), oversize=True)
 
 
 def pieces_of(outcome: Outcome, wire: Wire, count: int) -> list[bytes]:
@@ -103,7 +103,7 @@ def test_fragments(
     frame = sized(size)
     datapath = site.load(site.span(vni=VNI), path_mtu=path_mtu, **over)
     outcome = datapath.run("tc", frame)
-    assert (outcome.verdict, outcome.change) == ("sent", sent("pbx", size))
+    assert (outcome.verdict, outcome.change) == ("sent", sent("pbx", size, oversize=True))
     pieces = pieces_of(outcome, wire, count)
     whole = whole_packet(frame, source_port(bytes(defragmented(pieces))), over)
     expected = fragments(whole, path_mtu, outcome.ip_id)

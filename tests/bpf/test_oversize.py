@@ -59,14 +59,14 @@ def test_slice(site: Site, path_mtu: int, excess: int) -> None:
     """Cut to fit; counted as it was received."""
     frame = sized(largest(path_mtu) + excess)
     outcome = span(site, path_mtu, Oversize.SLICE).run("tc", frame)
-    assert_sent(outcome, "pbx", frame[: largest(path_mtu)], VNI, received=len(frame))
+    assert_sent(outcome, "pbx", frame[: largest(path_mtu)], VNI, received=len(frame), oversize=True)
 
 
 def test_slice_of_an_unwrapped_frame(site: Site) -> None:
     frame = sized(largest(1400) + 30)
     datapath = site.load(site.vxlan(), path_mtu=1400, oversize=Oversize.SLICE)
     outcome = datapath.run("tc", mirrored(frame, behind=b"behind"))
-    assert_sent(outcome, "aws", frame[: largest(1400)], 17, received=len(frame))
+    assert_sent(outcome, "aws", frame[: largest(1400)], 17, received=len(frame), oversize=True)
 
 
 def fragmenting(site: Site, path_mtu: int) -> Datapath:
@@ -84,7 +84,7 @@ def assert_fragmented(
 ) -> int:
     """Every fragment, the last in the program's packet and the others on the wire; returns how many."""
     outcome = datapath.run("tc", packet)
-    assert (outcome.verdict, outcome.change) == ("sent", sent(source, len(inner)))
+    assert (outcome.verdict, outcome.change) == ("sent", sent(source, len(inner), oversize=True))
     expected = outer_packet(inner, vni, source_port=0, ip_id=outcome.ip_id)
     pieces = fragments(expected, datapath.settings.tmeter.path_mtu)
     on_wire = [wire.receive() for _ in pieces[1:]]

@@ -28,7 +28,7 @@ def behind(*tags: Dot1Q) -> bytes:
     return sip(layers)
 
 
-RSPAN_TAG, EIGHT = Dot1Q(vlan=RSPAN), [Dot1Q(vlan=n) for n in range(8)]
+RSPAN_TAG = Dot1Q(vlan=RSPAN)
 TAKEN: dict[str, tuple[bytes, bytes]] = {
     "alone": (behind(RSPAN_TAG), sip()),
     "with a priority": (behind(Dot1Q(vlan=RSPAN, prio=7, id=1)), sip()),
@@ -42,10 +42,6 @@ TAKEN: dict[str, tuple[bytes, bytes]] = {
     "over seven": (
         behind(RSPAN_TAG, *[Dot1Q(vlan=n) for n in range(7)]),
         behind(*[Dot1Q(vlan=n) for n in range(7)]),
-    ),
-    "over eight": (
-        behind(RSPAN_TAG, *[Dot1Q(vlan=n) for n in range(8)]),
-        behind(*[Dot1Q(vlan=n) for n in range(8)]),
     ),
     "ARP": (bytes(ether() / RSPAN_TAG / ARP()), bytes(ether() / ARP())),
     "nothing behind it": (bytes(ether() / RSPAN_TAG / Raw(b""))[:18], bytes(ether(type=0))[:14]),

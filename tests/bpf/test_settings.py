@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.datapath import program
+from collector.datapath.ports import ALL, Ports, Telephony, encode_ports
 from collector.datapath.settings import (
     CONFIG_SIZE,
     MAX_NICS,
@@ -121,11 +123,27 @@ def tmeters(addresses: st.SearchStrategy[Address]) -> st.SearchStrategy[TMeter]:
     )
 
 
+@st.composite
+def port_ranges(draw: st.DrawFn) -> tuple[Ports, ...]:
+    """In order; none touches another of its kind, and none overlaps another."""
+    edges = sorted(draw(st.sets(st.integers(0, ALL - 1), max_size=8)))
+    pairs = zip(edges[::2], edges[1::2], strict=False)
+    kinds = draw(st.lists(st.sampled_from(Telephony), min_size=4, max_size=4))
+    ranges = [Ports(first, last, kind) for (first, last), kind in zip(pairs, kinds, strict=False)]
+    apart = (
+        each
+        for before, each in itertools.pairwise([None, *ranges])
+        if each and not (before and before.kind == each.kind and before.last + 1 == each.first)
+    )
+    return tuple(apart)
+
+
 SETTINGS = st.builds(
     Settings,
     netns=st.integers(1, 2**32 - 1),
     tmeter=tmeters(ADDRESSES4) | tmeters(ADDRESSES6),
     sources=source_tables(),
+    telephony=port_ranges(),
     splitter=st.builds(Splitter, IFINDEXES, IFINDEXES),
 )
 
@@ -135,7 +153,8 @@ SETTINGS = st.builds(
 def test_encode_and_decode(wanted: Settings) -> None:
     raw = wanted.encode(CPUS)
     assert len(raw) == CONFIG_SIZE
-    assert decode(raw, list(wanted.sender_entries().items()), list(wanted.vni_entries().items())) == wanted
+    tables = (list(entries.items()) for entries in (wanted.sender_entries(), wanted.vni_entries()))
+    assert decode(raw, encode_ports(wanted.telephony), *tables) == wanted
 
 
 @given(SETTINGS)
@@ -155,7 +174,7 @@ def test_a_full_table(site: Site) -> None:
 
 def test_longest_name(site: Site) -> None:
     wanted = site.settings(site.span("n" * 32))
-    assert decode(wanted.encode(CPUS), [], []) == wanted
+    assert decode(wanted.encode(CPUS), bytes(ALL), [], []) == wanted
 
 
 def test_no_vni_is_not_vni_zero(site: Site) -> None:

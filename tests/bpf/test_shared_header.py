@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from collector.datapath import counters, program, settings, vxlan
+from collector.datapath.ports import ALL, Ports, Telephony, encode_ports
 from collector.datapath.settings import NONE, DropReason, Oversize, SourceType, VniRule
 from collector.datapath.splitter import Splitter
 from tests.lib.btf import Btf, read_btf
@@ -61,10 +62,12 @@ def c_number(name: str) -> int:
         ("source_type", "SOURCE_", SourceType),
         ("vni_rule", "VNI_", VniRule),
         ("oversize", "OVERSIZE_", Oversize),
+        ("telephony", "TELEPHONY_", Telephony),
     ],
 )
 def test_enum(name: str, prefix: str, ours: type[IntEnum]) -> None:
     members = {k.removeprefix(prefix): v for k, v in c_enum(name).items() if not k.startswith("NR_")}
+    members.pop("NONE", None)
     assert members == {member.name: member.value for member in ours}
 
 
@@ -73,6 +76,13 @@ def test_numbers() -> None:
         assert getattr(settings, name) == c_number(name), name
     assert counters._DROP_SLOTS == c_number("DROP_SLOTS") > max(DropReason)
     assert c_enum("drop_reason")["NR_DROP_REASONS"] == max(DropReason) + 1
+
+
+def test_a_byte_a_port() -> None:
+    (size,) = re.findall(r"telephony_ports\[(\d+)\]", SHARED)
+    table = encode_ports((Ports(0, 1, Telephony.RTP), Ports(65535, 65535, Telephony.SIP)))
+    assert len(table) == ALL == int(size)
+    assert {port: kind for port, kind in enumerate(table) if kind} == {0: 2, 1: 2, 65535: 1}
 
 
 def test_sizes(btf: Btf) -> None:
@@ -214,7 +224,15 @@ def test_vni_keys_byte_for_byte(btf: Btf, site: Site) -> None:
 def test_counters_in_the_same_order(btf: Btf, name: str) -> None:
     """Each an u64: their order is all there is to compare."""
     ours = {
-        "source_counters": ["frames", "bytes", "passed_frames", "last_frame_ns", "drops"],
+        "source_counters": [
+            "frames",
+            "bytes",
+            "passed_frames",
+            "last_frame_ns",
+            "last_sip_ns",
+            "last_rtp_ns",
+            "drops",
+        ],
         "tmeter_counters": [field.name for field in fields(counters.TMeterCounters)],
     }
     members = btf.struct(name)["members"]

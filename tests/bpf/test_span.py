@@ -9,7 +9,7 @@ import pytest
 from tests.lib.check import NO_CHANGE, assert_dropped, assert_left_to_tc, assert_sent
 from tests.lib.datapath import HOOKS, Datapath, Hook, Site
 from tests.lib.outer import outer_packet, source_port
-from tests.lib.samples import ANYTHING, LOOPS, NOT_AT_TC, ether, sip, sized, tagged
+from tests.lib.samples import ANYTHING, LOOPS, NOT_AT_TC, TOO_MANY_TAGS, ether, sip, sized, tagged
 
 VNI = 12
 CASES = [(hook, name) for hook in HOOKS for name in ANYTHING if hook == "xdp" or name not in NOT_AT_TC]
@@ -28,6 +28,15 @@ def test_anything_is_sent_as_it_is(span: Datapath, hook: Hook, name: str) -> Non
 @pytest.mark.parametrize("name", LOOPS)
 def test_what_is_on_its_way_to_the_tmeter_is_dropped(span: Datapath, hook: Hook, name: str) -> None:
     assert_dropped(span.run(hook, LOOPS[name]), "pbx", len(LOOPS[name]), "loop")
+
+
+@pytest.mark.parametrize("strip", [False, True], ids=["tags kept", "tags stripped"])
+@pytest.mark.parametrize("name", TOO_MANY_TAGS)
+def test_more_tags_than_are_looked_behind(site: Site, hook: Hook, name: str, *, strip: bool) -> None:
+    """At tc the outermost of them may be beside the packet: see the netns tier."""
+    frame = TOO_MANY_TAGS[name]
+    outcome = site.load(site.span(strip_vlan=strip)).run(hook, frame)
+    assert_dropped(outcome, "pbx", len(frame), "malformed")
 
 
 @pytest.mark.parametrize("vni", [0, 1, 128, 2**24 - 1])

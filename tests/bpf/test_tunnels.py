@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scapy.layers.inet6 import IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
+from scapy.layers.inet6 import IPv6ExtHdrHopByHop
 
 from collector.datapath.settings import SourceType, VniRule
 from tests.lib.check import assert_dropped, assert_left_to_tc, assert_passed, assert_sent
@@ -15,6 +15,7 @@ from tests.lib.tunnels import (
     BARE4,
     BARE6,
     CARRIERS,
+    GATEWAY_OPTIONS,
     NO_VNI,
     OVERLAYS,
     SESSION,
@@ -29,6 +30,7 @@ from tests.lib.tunnels import (
     erspan1,
     erspan2,
     erspan3,
+    from_gateway,
     gateway,
     geneve,
     gre,
@@ -57,7 +59,7 @@ def test_unwrapped(site: Site, hook: Hook, name: str, carrier: str) -> None:
 WRAPS: dict[str, tuple[SourceType, Any, int]] = {
     "VXLAN": (SourceType.VXLAN, vxlan, VNI),
     "GENEVE": (SourceType.GENEVE, lambda frame: geneve(frame, TEB), VNI),
-    "gateway": (SourceType.GENEVE, lambda frame: geneve(gateway(frame), 0x0800), VNI),
+    "gateway": (SourceType.GENEVE, lambda frame: from_gateway(gateway(frame)), VNI),
     "GRE": (SourceType.GRE, lambda frame: gre(frame, TEB), NO_VNI),
     "ERSPAN I": (SourceType.ERSPAN, erspan1, 0),
     "ERSPAN II": (SourceType.ERSPAN, erspan2, SESSION),
@@ -90,10 +92,13 @@ def test_an_overlay_at_a_mirror_port_is_left_alone(site: Site, hook: Hook, name:
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_an_overlay_without_ethernet_is_left_alone(site: Site, hook: Hook, name: str) -> None:
-    """But for a gateway's VXLAN, which is GENEVE's alone."""
+    """VXLAN in GENEVE as well, if no gateway has put it there."""
     inner = OVERLAYS[name][14:]
     outcome = loaded(site, SourceType.IPIP).run(hook, carried(ipip(inner)))
     assert_sent(outcome, "mirror", made_up(inner), NO_VNI, received=len(inner))
+    ethertype = 0x0800 if inner[0] >> 4 == 4 else 0x86DD
+    outcome = loaded(site, SourceType.GENEVE).run(hook, carried(geneve(inner, ethertype)))
+    assert_sent(outcome, "mirror", made_up(inner), VNI, received=len(inner))
 
 
 @pytest.mark.parametrize("wrap", WRAPS)
@@ -114,18 +119,33 @@ def test_loops_without_ethernet(site: Site, hook: Hook, name: str) -> None:
         (SourceType.ERSPAN, erspan3(inner, ft=2)),
     ):
         outcome = loaded(site, kind).run(hook, carried(payload))
-        # GENEVE: VXLAN without Ethernet is a gateway's, and what it carries is the frame.
-        if kind == SourceType.GENEVE and name != "later fragment":
-            assert_sent(outcome, "mirror", sip(), 12)
-        else:
-            assert_dropped(outcome, "mirror", len(inner), "loop")
+        assert_dropped(outcome, "mirror", len(inner), "loop")
 
 
-@pytest.mark.parametrize("udp", [{"dport": 4790}, {"dport": 53}], ids=str)
-def test_a_gateways_payload_that_is_no_vxlan(site: Site, hook: Hook, udp: dict[str, int]) -> None:
-    inner = gateway(sip(), **udp)
-    outcome = loaded(site, SourceType.GENEVE).run(hook, carried(geneve(inner, 0x0800)))
+NOT_FROM_A_GATEWAY: dict[str, tuple[bytes, bytes]] = {  # what is in GENEVE, and GENEVE's options
+    "another port": (gateway(sip(), dport=4790), GATEWAY_OPTIONS),
+    "DNS": (gateway(sip(), dport=53), GATEWAY_OPTIONS),
+    "no options": (gateway(sip()), b""),
+    "another class of option": (gateway(sip()), bytes.fromhex("01070102") + GATEWAY_OPTIONS[4:]),
+    "the class not in the first option": (gateway(sip()), bytes.fromhex("01070100") + GATEWAY_OPTIONS),
+}
+
+
+@pytest.mark.parametrize("name", NOT_FROM_A_GATEWAY)
+def test_an_ip_packet_that_is_not_a_gateways_vxlan(site: Site, hook: Hook, name: str) -> None:
+    inner, options = NOT_FROM_A_GATEWAY[name]
+    outcome = loaded(site, SourceType.GENEVE).run(hook, carried(geneve(inner, 0x0800, options)))
     assert_sent(outcome, "mirror", made_up(inner), VNI, received=len(inner))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_gateways_frame_ends_where_its_udp_length_says(site: Site, version: int) -> None:
+    """The rest is no part of it, as behind any other packet."""
+    datapath = site.load_fresh(site.tunnel(SourceType.GENEVE, "mirror"))
+    packet = carried(from_gateway(gateway(sip(), version, len=16 + len(sip()) - 7)))
+    assert_left_to_tc(datapath, packet)
+    assert_sent(datapath.run("tc", packet), "mirror", sip()[:-7], VNI)
+    assert_left_to_tc(datapath, carried(from_gateway(gateway(sip(), version))))
 
 
 TAGGED = sip(tagged(2))
@@ -152,9 +172,23 @@ MALFORMED: dict[str, tuple[SourceType, Payload]] = {
     "GENEVE, IP of version 5": (SourceType.GENEVE, geneve(b"\x55" + bytes(40), 0x0800)),
     "GENEVE, nothing inside": (SourceType.GENEVE, geneve(b"", TEB)),
     "GENEVE, no IP inside": (SourceType.GENEVE, geneve(b"", 0x0800)),
-    "gateway, 13 bytes inside": (SourceType.GENEVE, geneve(gateway(sip()[:13]), 0x0800)),
+    "gateway, 13 bytes inside": (SourceType.GENEVE, from_gateway(gateway(sip()[:13]))),
+    **{
+        f"gateway, {what}": (SourceType.GENEVE, from_gateway(gateway(sip(), version, **lengths)))
+        for what, version, lengths in (
+            ("UDP length beyond IP's", 4, {"len": 17 + len(sip())}),
+            ("UDP length beyond IPv6's", 6, {"len": 17 + len(sip())}),
+            ("UDP length 0", 4, {"len": 0}),
+            ("UDP length of 13 bytes", 4, {"len": 16 + 13}),
+            ("IP length beyond the packet", 4, {"ip_length": 37 + len(sip())}),
+            ("IPv6 length beyond the packet", 6, {"ip_length": 17 + len(sip())}),
+            ("IP length less than UDP's", 4, {"ip_length": 35 + len(sip())}),
+            ("IP length less than its header", 4, {"ip_length": 19}),
+            ("IPv6 length 0", 6, {"ip_length": 0}),
+        )
+    },
     "GRE routing": (SourceType.GRE, gre(sip(), TEB, routing_present=1)),
-    **{f"GRE version {n}": (SourceType.GRE, gre(sip(), TEB, version=n)) for n in (1, 2, 7)},
+    **{f"GRE version {n}": (SourceType.GRE, gre(sip(), TEB, version=n)) for n in (2, 7)},
     "GRE, 13 bytes inside": (SourceType.GRE, gre(sip()[:13], TEB)),
     "GRE, no IP inside": (SourceType.GRE, gre(b"", 0x0800)),
     "GRE, key cut short": (SourceType.GRE, (47, bytes.fromhex("20006558 0000"))),
@@ -182,6 +216,8 @@ UNSUPPORTED: dict[str, tuple[SourceType, Payload]] = {
     "GRE, keepalive": (SourceType.GRE, gre(b"", 0)),
     "ERSPAN III, 802.11": (SourceType.ERSPAN, erspan3(sip(), ft=3)),
     "TZSP, 802.11": (SourceType.TZSP, tzsp(sip(), encapsulated_protocol=18)),
+    "TZSP, keepalive": (SourceType.TZSP, tzsp(b"", b"", type=4, encapsulated_protocol=0)),
+    **{f"TZSP of type {n}": (SourceType.TZSP, tzsp(sip(), type=n)) for n in (2, 3, 5, 255)},
     "TZSP, Prism": (SourceType.TZSP, tzsp(sip(), encapsulated_protocol=119)),
 }
 
@@ -206,25 +242,6 @@ def test_an_ip_packet_that_only_the_padding_begins(site: Site, hook: Hook, kind:
     assert_dropped(loaded(site, kind).run(hook, packet), "mirror", len(packet), "malformed")
 
 
-def fragment(payload: Payload, offset: int, *, more: bool, ipv6: bool) -> bytes:
-    protocol, content = payload
-    if ipv6:
-        header = IPv6ExtHdrFragment(nh=protocol, offset=offset, m=more, id=3)
-        return carried((44, bytes(header) + content), "IPv6")
-    return carried(payload, frag=offset, flags="MF" if more else 0, id=3)
-
-
-@pytest.mark.parametrize("wrap", WRAPS)
-@pytest.mark.parametrize("ipv6", [False, True], ids=["IPv4", "IPv6"])
-def test_a_carriers_fragments(site: Site, hook: Hook, wrap: str, *, ipv6: bool) -> None:
-    """The first can be known, and is counted as lost; the others are the host's."""
-    kind, build, _ = WRAPS[wrap]
-    first = fragment(build(sip()), 0, more=True, ipv6=ipv6)
-    later = fragment(build(sip()), 30, more=False, ipv6=ipv6)
-    assert_dropped(loaded(site, kind).run(hook, first), "mirror", len(first), "outer_fragment")
-    assert_passed(loaded(site, kind).run(hook, later), hook, later, "mirror")
-
-
 @pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("behind", [b"\0", bytes(6), b"\xff" * 40], ids=len)
 @pytest.mark.parametrize("wrap", WRAPS)
@@ -245,6 +262,9 @@ def test_bytes_behind_a_packet_without_ethernet_are_trimmed(site: Site, inner: b
 
 NOT_THE_MIRRORS: dict[str, bytes] = {
     "GRE cut short": carried((47, b"\0\0\x65")),
+    "PPTP": carried((47, bytes.fromhex("3081880b 0004 0001 00000007") + b"\xff\x03\x00\x21")),
+    "GRE version 1": carried(gre(sip(), TEB, version=1)),
+    "GRE version 1, ERSPAN inside": carried(gre(sip(), 0x88BE, version=1), "IPv6"),
     "GENEVE's port by TCP": carried((6, geneve(sip(), TEB)[1])),
     "from the tunnel's port": carried(in_udp(53, sip())),
     "tunnel behind IPv6 options": carried((0, bytes(IPv6ExtHdrHopByHop(nh=47)) + gre(sip(), TEB)[1]), "IPv6"),

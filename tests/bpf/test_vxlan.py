@@ -16,6 +16,7 @@ from tests.lib.samples import (
     ANYTHING,
     LOOPS,
     MIRROR,
+    TOO_MANY_TAGS,
     ether,
     mirrored,
     sip,
@@ -41,6 +42,12 @@ def test_whatever_is_inside_is_sent_as_it_is(vxlan: Datapath, hook: Hook, name: 
 @pytest.mark.parametrize("name", LOOPS)
 def test_what_is_on_its_way_to_the_tmeter_is_dropped(vxlan: Datapath, hook: Hook, name: str) -> None:
     assert_dropped(vxlan.run(hook, mirrored(LOOPS[name])), "aws", len(LOOPS[name]), "loop")
+
+
+@pytest.mark.parametrize("name", TOO_MANY_TAGS)
+def test_more_tags_than_are_looked_behind(vxlan: Datapath, hook: Hook, name: str) -> None:
+    frame = TOO_MANY_TAGS[name]
+    assert_dropped(vxlan.run(hook, mirrored(frame)), "aws", len(frame), "malformed")
 
 
 @pytest.mark.parametrize(
@@ -125,11 +132,6 @@ HOSTS_OWN: dict[str, bytes] = {
 @pytest.mark.parametrize("name", HOSTS_OWN)
 def test_everything_else_is_the_hosts(vxlan: Datapath, hook: Hook, name: str) -> None:
     assert_passed(vxlan.run(hook, HOSTS_OWN[name]), hook, HOSTS_OWN[name], "aws")
-
-
-def test_outer_first_fragment(vxlan: Datapath, hook: Hook) -> None:
-    packet = mirrored(sip(), ip_flags="MF")
-    assert_dropped(vxlan.run(hook, packet), "aws", len(packet), "outer_fragment")
 
 
 def test_a_gso_packet_of_the_host_is_passed_as_so_many_frames(vxlan: Datapath) -> None:
@@ -280,6 +282,16 @@ def test_bytes_behind_the_packet_are_no_part_of_the_frame(site: Site) -> None:
         loop = LOOPS["outer packet"]
         outcome = strip.run("tc", mirrored(loop[:size], behind=loop[size:]))
         assert_sent(outcome, "aws", loop[:size], VNI)
+
+
+def test_the_flow_of_what_had_bytes_behind_it_follows(site: Site) -> None:
+    """To tc: else the next frame would overtake it."""
+    datapath = site.load_fresh(site.vxlan())
+    assert_sent(datapath.run("xdp", mirrored(sip())), "aws", sip(), VNI)
+    assert_left_to_tc(datapath, mirrored(sip(), behind=bytes(6)))
+    assert_left_to_tc(datapath, mirrored(sip()))
+    assert_sent(datapath.run("tc", mirrored(sip(), behind=bytes(6))), "aws", sip(), VNI)
+    assert_sent(datapath.run("xdp", mirrored(sized(214))), "aws", sized(214), VNI)
 
 
 def test_vxlan_inside_is_left_alone(site: Site, hook: Hook) -> None:

@@ -9,9 +9,15 @@ NO_CHANGE: dict[str, int] = {}
 
 
 def assert_sent(
-    outcome: Outcome, source: str, inner: bytes, vni: int, *, received: int | None = None
+    outcome: Outcome,
+    source: str,
+    inner: bytes,
+    vni: int,
+    *,
+    received: int | None = None,
+    oversize: bool = False,
 ) -> None:
-    """`received`: bytes of the frame as it came, where `inner` is shorter."""
+    """`received`: bytes of the frame as it came, where `inner` is shorter; `oversize`: it was cut."""
     assert outcome.verdict == "sent"
     port = source_port(outcome.packet)
     assert 49152 <= port <= 65535
@@ -27,7 +33,7 @@ def assert_sent(
         checksum=to.udp_checksum,
     )
     assert outcome.packet.hex(" ") == expected.hex(" ")
-    assert outcome.change == sent(source, len(inner) if received is None else received)
+    assert outcome.change == sent(source, len(inner) if received is None else received, oversize=oversize)
 
 
 def assert_dropped(outcome: Outcome, source: str, size: int, reason: str) -> None:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from collector.datapath import counters, libbpf, maps, program, splitter
+from collector.datapath.ports import Ports
 from collector.datapath.settings import NONE, Network, Oversize, Settings, Source, SourceType, TMeter, VniRule
 from collector.datapath.splitter import Splitter
 from collector.operate.lab import BPFFS, Lab, ensure_bpffs
@@ -38,7 +39,10 @@ TMETER_PORT = 4789
 TUNNEL_PORTS = {SourceType.VXLAN: 4789, SourceType.GENEVE: 6081, SourceType.TZSP: 37008}
 HAVE_A_VNI = {SourceType.VXLAN, SourceType.GENEVE, SourceType.ERSPAN}
 COUNTED_MAPS = ("source_counters", "tmeter_counters")
+OVERSIZE = {"t-meter oversize": 1}
 _CPU_STATE = struct.Struct("<QII")  # struct cpu_state as far as `packets`
+FLOW_WAYS = 65536
+_NO_WAYS = (struct.pack(f"<{FLOW_WAYS}I", *range(FLOW_WAYS)), bytes(16 * FLOW_WAYS))  # keys, values
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,17 @@ class Outcome:
     mark: int = 0
 
 
-def sent(source: str, size: int) -> dict[str, int]:
+def sent(source: str, size: int, *, oversize: bool = False) -> dict[str, int]:
+    """`oversize`: in fragments, or cut."""
     both = {
         f"{owner} {what}": n for owner in (source, "t-meter") for what, n in (("frames", 1), ("bytes", size))
     }
-    return dict(sorted(both.items()))
+    return dict(sorted((both | (OVERSIZE if oversize else {})).items()))
 
 
 def dropped(source: str, size: int, reason: str) -> dict[str, int]:
-    return dict(sorted({f"{source} frames": 1, f"{source} bytes": size, f"{source} {reason}": 1}.items()))
+    counted = {f"{source} frames": 1, f"{source} bytes": size, f"{source} {reason}": 1}
+    return dict(sorted((counted | (OVERSIZE if reason == "oversize" else {})).items()))
 
 
 OVER_IPV4: dict[str, Any] = {}
@@ -149,17 +155,18 @@ class Site:
         return self.tunnel(SourceType.VXLAN, name, **settings)
 
     def load(self, *sources: Source, **tmeter: Any) -> Datapath:
-        """One program for all who ask for the same. `tmeter`: as in `settings`."""
+        """One program for all who ask for the same; it remembers no packet that was before. `tmeter`: as in
+        `settings`."""
         settings = self.settings(*sources, **tmeter)
         if settings not in self._loaded:
-            self._loaded[settings] = Datapath(self, settings)
+            self._loaded[settings] = Datapath(self, settings, forgets=True)
         return self._loaded[settings]
 
     def load_fresh(self, *sources: Source, **tmeter: Any) -> Datapath:
-        """For tests that make a flow take a slower way: the program remembers it."""
+        """For tests of what the program remembers: flows that take a slower way, and fragments."""
         return Datapath(self, self.settings(*sources, **tmeter))
 
-    def settings(self, *sources: Source, **tmeter: Any) -> Settings:
+    def settings(self, *sources: Source, telephony: tuple[Ports, ...] = (), **tmeter: Any) -> Settings:
         """`tmeter`: what is to differ from a t-meter on link, reached by 1,500 bytes over IPv4."""
         usual: dict[str, Any] = {
             "name": "ohio",
@@ -170,19 +177,21 @@ class Site:
             "oversize": Oversize.FRAGMENT,
             "ifindex": self.uplink,
         }
-        return Settings(self.netns, TMeter(**usual | tmeter), sources, self.splitter)
+        return Settings(self.netns, TMeter(**usual | tmeter), sources, telephony, self.splitter)
 
 
 class Datapath:
     """The program with one configuration; counters are the site's, and go on."""
 
-    def __init__(self, site: Site, settings: Settings) -> None:
+    def __init__(self, site: Site, settings: Settings, *, forgets: bool = False) -> None:
         self.settings = settings
+        self._forgets = forgets
         self.machine: Machine = site.machine
         self.folder = site.folder
         self.object = program.load(settings, site.folder)
         self.programs = {hook: self.object.program(name) for hook, name in PROGRAMS.items()}
         self._cpu_states = self.object.map("cpu_states")
+        self._fragments, self._ways = self.object.map("outer_fragments"), self.object.map("flow_ways")
         for name in COUNTED_MAPS:
             if not (site.folder / name).exists():
                 libbpf.pin(self.object.map(name), site.folder / name)
@@ -199,12 +208,28 @@ class Datapath:
         self, hook: Hook, packet: bytes, ifindex: int | None = None, **context: int
     ) -> tuple[str, bytes, int]:
         """Looks at no counter: verdict, packet, mark."""
+        self._forget_fragments()
         arrival = self.settings.sources[0].ifindex if ifindex is None else ifindex
         given = xdp_md(packet, arrival) if hook == "xdp" else sk_buff(arrival, **context)
         with self.machine.enter():
             code, out, after = libbpf.test_run(self.programs[hook], packet, context=given)
         mark = struct.unpack_from("<I", after, _MARK)[0] if hook == "tc" else 0
-        return VERDICTS[hook][code], out, mark
+        verdict = VERDICTS[hook][code]
+        if (hook, verdict) == ("xdp", "pass"):
+            self._forget_ways()
+        return verdict, out, mark
+
+    def _forget_fragments(self) -> None:
+        if self._forgets:
+            for key in list(maps.keys(self._fragments)):
+                libbpf.call("forgetting", "bpf_map_delete_elem", self._fragments.number, key)
+
+    def _forget_ways(self) -> None:
+        """A packet with bytes behind it takes its flow along to tc. Spans have none, and no time to lose."""
+        if self._forgets and self.settings.sources[0].type != SourceType.SPAN:
+            count = libbpf.buffer(4)
+            count.raw = struct.pack("<I", FLOW_WAYS)
+            libbpf.call("forgetting", "bpf_map_update_batch", self._ways.number, *_NO_WAYS, count, None)
 
     def _next_ip_id(self) -> int:
         """It counts on each CPU for itself; the tests keep to one. Of its 32 bits IPv4 has 16."""
@@ -220,7 +245,13 @@ class Datapath:
             own = {"frames": read.frames, "bytes": read.bytes, "passed": read.passed_frames, **read.drops}
             values |= {f"{source.name} {what}": n for what, n in own.items()}
         tmeter = counters.read_tmeter(self.folder)
-        return values | {"t-meter frames": tmeter.frames, "t-meter bytes": tmeter.bytes}
+        sums = {"frames": tmeter.frames, "bytes": tmeter.bytes, "oversize": tmeter.oversize_frames}
+        return values | {f"t-meter {what}": n for what, n in sums.items()}
+
+    def last_seen(self) -> dict[str, float | None]:
+        """Of the first source: when the last frame, SIP message and RTP packet came, by CLOCK_MONOTONIC."""
+        read = counters.read_source(self.folder, self.settings.sources[0].slot)
+        return {"frame": read.last_frame, "sip": read.last_sip, "rtp": read.last_rtp}
 
 
 _MARK, _IFINDEX, _GSO_SEGS, _GSO_SIZE = 8, 40, 164, 176  # offsets in struct __sk_buff, linux/bpf.h

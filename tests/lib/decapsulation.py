@@ -10,7 +10,8 @@ from collector.datapath.settings import Address, SourceType
 from tests.lib.datapath import TUNNEL_PORTS
 
 UDP, GRE, IPV4_IN_IP, IPV6_IN_IP, FRAGMENT = 17, 47, 4, 41, 44
-_ETHERNET, _IPV4, _IPV6, _UDP = 14, 20, 40, 8
+_ETHERNET, _IPV4, _IPV6, _UDP, _VXLAN = 14, 20, 40, 8, 8
+_AWS = b"\x01\x08"  # class of the first GENEVE option
 _DESTINATION_OPTIONS = 60
 _TEB, _IP, _IP6, _ERSPAN_II, _ERSPAN_III = 0x6558, 0x0800, 0x86DD, 0x88BE, 0x22EB
 _MADE = bytes.fromhex("020000000002 020000000001")  # destination and source of a header that is made up
@@ -34,16 +35,18 @@ class Carrier:
     first: bool
     length: int
     payload: bytes
+    identity: int = 0  # by which fragments are one packet
 
     @property
     def port(self) -> int | None:
-        """UDP's destination; for GRE whether it carries ERSPAN. None: cut short, or no tunnel."""
+        """UDP's destination; for GRE whether it carries ERSPAN. None: cut short, PPTP, or no tunnel."""
         if self.protocol == UDP:
             return int.from_bytes(self.payload[2:4], "big") if len(self.payload) >= _UDP else None
         if self.protocol == GRE:
             kind = int.from_bytes(self.payload[2:4], "big")
-            erspan = kind in {_ERSPAN_II, _ERSPAN_III}
-            return (_ERSPAN_II if erspan else 0) if len(self.payload) >= 4 else None
+            if len(self.payload) < 4 or self.payload[1] & 7 == 1:
+                return None
+            return _ERSPAN_II if kind in {_ERSPAN_II, _ERSPAN_III} else 0
         return 0 if self.protocol in {IPV4_IN_IP, IPV6_IN_IP} else None
 
 
@@ -67,7 +70,7 @@ def read_ipv4(packet: bytes) -> Carrier | None:
     header = (packet[0] & 15) * 4 if packet else 0
     if len(packet) < max(header, _IPV4) or header < _IPV4 or packet[0] >> 4 != 4:
         return None
-    length, fragment, protocol = struct.unpack_from("!2xH2xHxB", packet)
+    length, identity, fragment, protocol = struct.unpack_from("!2xHHHxB", packet)
     return Carrier(
         protocol=protocol,
         source=IPv4Address(packet[12:16]),
@@ -76,16 +79,17 @@ def read_ipv4(packet: bytes) -> Carrier | None:
         first=not fragment & 0x1FFF,
         length=length - header,
         payload=packet[header:],
+        identity=identity,
     )
 
 
 def _read_ipv6(packet: bytes) -> Carrier | None:
     """RFC 8200, with at most a fragment header, and the option that limits nesting (RFC 2473 section 4.1.1)
     where it is all that its header holds."""
-    carrier = _read_plain_ipv6(packet)
+    carrier = read_plain_ipv6(packet)
     if carrier and carrier.protocol == FRAGMENT:
         carrier = _read_fragment(carrier)
-    if carrier and carrier.protocol == _DESTINATION_OPTIONS:
+    if carrier and carrier.first and carrier.protocol == _DESTINATION_OPTIONS:
         behind = carrier.payload
         if len(behind) < 8 or behind[1]:
             return None
@@ -93,7 +97,7 @@ def _read_ipv6(packet: bytes) -> Carrier | None:
     return carrier
 
 
-def _read_plain_ipv6(packet: bytes) -> Carrier | None:
+def read_plain_ipv6(packet: bytes) -> Carrier | None:
     if len(packet) < _IPV6 or packet[0] >> 4 != 6:
         return None
     length, protocol = struct.unpack_from("!4xHB", packet)
@@ -105,14 +109,23 @@ def _read_fragment(carrier: Carrier) -> Carrier | None:
     behind = carrier.payload
     if len(behind) < 8:
         return None
-    first = not int.from_bytes(behind[2:4], "big") & 0xFFF8
-    return replace(carrier, protocol=behind[0], fragment=True, first=first, payload=behind[8:])
+    return replace(
+        carrier,
+        protocol=behind[0],
+        fragment=True,
+        first=not int.from_bytes(behind[2:4], "big") & 0xFFF8,
+        identity=int.from_bytes(behind[4:8], "big"),
+        payload=behind[8:],
+    )
 
 
 @dataclass
 class _Reader:
+    """`ends`: where a gateway's inner IP packet and UDP datagram say that they end."""
+
     packet: bytes
     at: int = 0
+    ends: tuple[int, int] | None = None
 
     def take(self, size: int) -> bytes:
         if self.at + size > len(self.packet):
@@ -140,6 +153,9 @@ def decapsulate(kind: SourceType, carrier: Carrier, packet: bytes) -> Mirrored:
     _at_most(length, len(carrier.payload))
     vni, bare = _HEADERS[kind](reader)
     _at_most(len(packet) - len(carrier.payload) + reader.at, _MOST_HEADERS)
+    if reader.ends:
+        _at_most(reader.ends[0], length)
+        length = reader.ends[1]
     frame = carrier.payload[reader.at : max(length, reader.at)]
     if length < reader.at + (1 if bare else _ETHERNET):
         raise RefusedError("malformed")
@@ -166,15 +182,16 @@ def _geneve(reader: _Reader) -> tuple[int, bool]:
     header = reader.take(8)
     if header[0] >> 6:
         raise RefusedError("malformed")
-    reader.take((header[0] & 0x3F) * 4)
+    options = reader.take((header[0] & 0x3F) * 4)
     vni, bare = int.from_bytes(header[4:7], "big"), _payload(reader, int.from_bytes(header[2:4], "big"))
-    return _gateway(reader) or (vni, True) if bare else (vni, False)
+    from_gateway = bare and options[:2] == _AWS
+    return (_gateway(reader) if from_gateway else None) or (vni, bare)
 
 
 def _gateway(reader: _Reader) -> tuple[int, bool] | None:
-    """AWS: the mirror's VXLAN packet, without Ethernet, within GENEVE."""
+    """AWS: the mirror's VXLAN packet, without Ethernet, within GENEVE. What it says of its length is true."""
     packet = reader.packet[reader.at :]
-    inner = read_ipv4(packet) or _read_plain_ipv6(packet)
+    inner = read_ipv4(packet) or read_plain_ipv6(packet)
     if inner is None or inner.fragment or inner.port != TUNNEL_PORTS[SourceType.VXLAN]:
         return None
     within = _Reader(reader.packet, len(reader.packet) - len(inner.payload) + _UDP)
@@ -182,7 +199,11 @@ def _gateway(reader: _Reader) -> tuple[int, bool] | None:
         found = _vxlan(within)
     except RefusedError:
         return None
-    reader.at = within.at
+    udp_length = int.from_bytes(inner.payload[4:6], "big")
+    if not _UDP + _VXLAN <= udp_length <= inner.length:
+        raise RefusedError("malformed")
+    start = within.at - _UDP - _VXLAN
+    reader.at, reader.ends = within.at, (start + inner.length, start + udp_length)
     return found
 
 
@@ -195,8 +216,13 @@ def _gre_header(reader: _Reader) -> tuple[int, int]:
     flags, kind = reader.number(2), reader.number(2)
     if flags & 0x4007:
         raise RefusedError("malformed")
-    reader.take(4 * (flags >> 13 & 1) + 4 * (flags >> 12 & 1) + 4 * (flags >> 15))
+    reader.take(gre_options(flags))
     return flags, kind
+
+
+def gre_options(flags: int) -> int:
+    """Bytes of checksum, key and sequence number."""
+    return 4 * (flags >> 13 & 1) + 4 * (flags >> 12 & 1) + 4 * (flags >> 15)
 
 
 def _erspan(reader: _Reader) -> tuple[int, bool]:
@@ -224,9 +250,9 @@ def _erspan3(reader: _Reader) -> bool:
 def _tzsp(reader: _Reader) -> tuple[int, bool]:
     """Version 1; a received frame or one to transmit; tags of type, length, value; 0 pads and 1 ends."""
     version, kind, inside = reader.number(1), reader.number(1), reader.number(2)
-    if version != 1 or kind > 1:
+    if version != 1:
         raise RefusedError("malformed")
-    if inside != 1:
+    if kind > 1 or inside != 1:
         raise RefusedError("unsupported")
     for _ in range(_MOST_TZSP_TAGS):
         tag = reader.number(1)

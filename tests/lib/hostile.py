@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from collector.datapath.settings import SourceType
@@ -16,6 +18,15 @@ from tests.lib.samples import ANYTHING, LOOPS, MIRROR, mirrored, sized
 from tests.lib.tunnels import CARRIERS, MIRROR6, RICHEST, TEB, Payload, carried
 
 tried: Counter[str] = Counter()  # cases by what they were
+between_namespaces: Counter[str] = Counter()
+
+
+def summary(reporter: pytest.TerminalReporter, title: str, counted: Counter[str]) -> None:
+    """What docs/datapath.md states."""
+    if counted:
+        cases = ", ".join(f"{count:,} {what}" for what, count in sorted(counted.items()))
+        reporter.write_line(f"{title}: {cases}")
+
 
 LEAST = {"xdp": 14, "tc": 15}  # bytes that a test run takes
 IPV4, IPV6 = b"\x08\x00", b"\x86\xdd"
@@ -73,6 +84,23 @@ NOISE = st.one_of(
     st.binary(min_size=2, max_size=100).map(lambda rest: bytes(12) + IPV4 + rest),
     st.binary(min_size=2, max_size=100).map(lambda rest: bytes(12) + IPV6 + rest),
 )
+
+# The same two without hypothesis, which takes its time.
+
+
+def damage(chance: Random, packet: bytes) -> bytes:
+    changed = bytearray(packet)
+    for _ in range(chance.randint(0, 4)):
+        changed[chance.randrange(min(len(changed), 160))] = chance.choice((0, 0xFF, chance.randrange(256)))
+    if chance.random() < 0.5:
+        del changed[chance.randrange(14, len(changed) + 1) :]
+    return bytes(changed) + (chance.randbytes(chance.randint(1, 30)) if chance.random() < 0.5 else b"")
+
+
+def noise(chance: Random) -> bytes:
+    ethertype = chance.choice((IPV4, IPV6, b"\x81\x00", chance.randbytes(2)))
+    return bytes(12) + ethertype + chance.randbytes(chance.randint(0, 200))
+
 
 # Builders of one kind each, with whatever its header may say.
 

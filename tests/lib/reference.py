@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from collector.datapath.settings import Settings, Source, SourceType, VniRule
+from tests.lib.checksum_open import is_open
 from tests.lib.datapath import Hook
 from tests.lib.decapsulation import (
     FRAGMENT,
@@ -23,7 +24,6 @@ from tests.lib.outer import IP_OVERHEAD
 _TAG_TYPES = {0x8100, 0x88A8, 0x9100}
 _MAX_TAGS, _MAX_EXTENSIONS = 8, 6
 _ETHERNET, _IPV6 = 14, 40
-_TCP = 6
 _EXTENSIONS = {0, 43, 60}  # hop-by-hop, routing, destination options
 
 
@@ -42,17 +42,39 @@ class Fate:
     partial: bool = False
 
 
-def fate(settings: Settings, ifindex: int, packet: bytes, hook: Hook) -> Fate:
+Fragments = dict[tuple[object, ...], Source]  # packets by what makes fragments one, and who sent them
+
+
+def fate(
+    settings: Settings, ifindex: int, packet: bytes, hook: Hook, fragments: Fragments | None = None
+) -> Fate:
+    """`fragments`: of which packets the first has come so far. Without it, none has."""
     here = [source for source in settings.sources if source.ifindex == ifindex]
     if here[0].type == SourceType.SPAN:
         return _of_frame(settings, here[0], packet, here[0].vni or 0, hook)
     carrier = read_carrier(packet)
     source = _source(here, carrier) if carrier and carrier.first else None
+    if carrier and carrier.fragment:
+        source = _of_fragment(ifindex, carrier, source, {} if fragments is None else fragments)
     if carrier is None or source is None:
         return Fate("pass", here[0])
     if carrier.fragment:
         return Fate("drop", source, "outer_fragment", received=len(packet))
     return _of_tunnel(settings, source, carrier, packet, hook)
+
+
+def _of_fragment(
+    ifindex: int, carrier: Carrier, source: Source | None, fragments: Fragments
+) -> Source | None:
+    """Whose it is. Over IPv6 the protocol is no part of the key (RFC 8200 section 4.5)."""
+    protocol = carrier.protocol if carrier.source.version == 4 else 0
+    key = (ifindex, carrier.source, carrier.destination, carrier.identity, protocol)
+    if not carrier.first:
+        return fragments.get(key)
+    fragments.pop(key, None)
+    if source:
+        fragments[key] = source
+    return source
 
 
 def _source(here: list[Source], carrier: Carrier) -> Source | None:
@@ -95,8 +117,10 @@ def _of_frame(
     """`made`: bytes of the frame that did not come with it."""
     tags, ethertype, rest = _behind_tags(frame)
     received = len(frame) - made
+    if ethertype in _TAG_TYPES and tags == _MAX_TAGS:
+        return Fate("drop", source, "malformed", received=received)
     datagram = _datagram(ethertype, rest)
-    partial = datagram is not None and _is_partial(datagram)
+    partial = datagram is not None and not datagram.fragment and is_open(datagram)
     if datagram and _is_loop(settings, datagram):
         return Fate("drop", source, "loop", received=received, partial=partial)
     leaves = _without_tags(source, frame, tags)
@@ -163,18 +187,3 @@ def _udp_port(datagram: Carrier) -> int | None:
     """Where a whole packet is cut within its UDP header, the ports are enough."""
     least = 8 if datagram.fragment else 4
     return int.from_bytes(datagram.payload[2:4], "big") if len(datagram.payload) >= least else None
-
-
-def _is_partial(datagram: Carrier) -> bool:
-    """The checksum's field holds the sum of the pseudo header (RFC 768, RFC 9293, RFC 8200), folded."""
-    at = {UDP: 6, _TCP: 16}.get(datagram.protocol)
-    if at is None or datagram.fragment or len(datagram.payload) < at + 2:
-        return False
-    held = int.from_bytes(datagram.payload[at : at + 2], "big")
-    addresses = datagram.source.packed + datagram.destination.packed
-    words = [
-        *struct.unpack(f"!{len(addresses) // 2}H", addresses),
-        datagram.protocol,
-        datagram.length & 0xFFFF,
-    ]
-    return held != 0 and held == (sum(words) - 1) % 0xFFFF + 1

@@ -134,7 +134,7 @@ ANYTHING: dict[str, bytes] = {
         ether() / IP(src=COLLECTOR, dst=TMETER, ihl=4, frag=100, proto=17) / Raw(bytes(90))
     ),
     "from the t-meter": bytes(ether() / IP(src=TMETER, dst=COLLECTOR) / UDP(sport=TMETER_PORT, dport=50000)),
-    **{f"{n} VLAN tags": sip(tagged(n)) for n in range(1, 10)},
+    **{f"{n} VLAN tags": sip(tagged(n)) for n in range(1, 9)},
     "VLAN tag and ARP": bytes(tagged(1) / ARP(psrc="10.0.0.11", pdst="10.0.0.12")),
     "old QinQ tag 0x9100": bytes(ether(type=0x9100)) + b"\x00\x05" + sip()[12:],
 }
@@ -142,11 +142,22 @@ ANYTHING: dict[str, bytes] = {
 # Of these the kernel's test run makes no packet for tc. They are tried there behind a tag and inside VXLAN.
 NOT_AT_TC = frozenset({"Ethernet header alone", "IPv4 header cut short", "IPv6 cut short"})
 
+# Behind more tags than are looked behind: nobody can say that it is no loop.
+TOO_MANY_TAGS: dict[str, bytes] = {
+    "9": sip(tagged(9)),
+    "9, a loop": to_tmeter(tagged(9)),
+    "9, ARP": bytes(tagged(9) / ARP()),
+    "9, cut short": sip(tagged(9))[:48],
+    "9, of which one is old": bytes(ether(type=0x9100)) + b"\x00\x05" + sip(tagged(8))[12:],
+    "12": sip(tagged(12)),
+}
+
 LOOPS: dict[str, bytes] = {
     "outer packet": to_tmeter(),
     "from another collector": to_tmeter(src="192.0.2.9"),
     "behind a VLAN tag": to_tmeter(tagged(1)),
     "behind three VLAN tags": to_tmeter(tagged(3)),
+    "behind eight VLAN tags": to_tmeter(tagged(8)),
     "behind IP options": to_tmeter(options="\x01" * 12),
     "first fragment": to_tmeter(flags="MF"),
     "later fragment": bytes(ether() / IP(src=COLLECTOR, dst=TMETER, frag=100, proto=17) / Raw(bytes(90))),

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scapy.layers.l2 import Ether
 from scapy.utils import PcapWriter
 
 CHECKSUMS = [
@@ -36,4 +35,4 @@ def fields(frames: Iterable[bytes], names: Sequence[str], only: str = "") -> lis
 def _write(file: Path, frames: Iterable[bytes]) -> None:
     with PcapWriter(str(file), linktype=1, sync=False) as writer:
         for frame in frames:
-            writer.write(Ether(frame))
+            writer.write(frame)

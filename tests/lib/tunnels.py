@@ -37,6 +37,9 @@ def made_up(packet: bytes) -> bytes:
     return bytes(Ether(**MADE_MACS, type=0x0800 if packet[0] >> 4 == 4 else 0x86DD) / packet)
 
 
+# AWS, class 0x0108: the endpoint, the attachment, the flow.
+GATEWAY_OPTIONS = bytes.fromhex("01080102" + "ab" * 8 + "01080202" + "cd" * 8 + "01080301" + "ef" * 4)
+
 Payload = tuple[int, bytes]  # the IP protocol, and what stands behind the IP header
 
 
@@ -80,11 +83,18 @@ def geneve(inner: bytes, proto: int, options: bytes = b"", **fields: Any) -> Pay
     return in_udp(TUNNEL_PORTS[SourceType.GENEVE], Raw(bytes(header) + options + inner))
 
 
-def gateway(inner: bytes, version: int = 4, **udp: Any) -> bytes:
+def gateway(inner: bytes, version: int = 4, *, ip_length: int | None = None, **udp: Any) -> bytes:
     """What an AWS gateway load balancer puts into GENEVE: the mirror's VXLAN packet without Ethernet."""
-    ip = IP(src="10.0.0.5", dst="10.0.0.9") if version == 4 else IPv6(src="2001:db8::5", dst="2001:db8::9")
+    ip: Any = IP(src="10.0.0.5", dst="10.0.0.9", len=ip_length)
+    if version == 6:
+        ip = IPv6(src="2001:db8::5", dst="2001:db8::9", plen=ip_length)
     datagram = UDP(**{"sport": 65000, "dport": 4789, "chksum": 0} | udp)
     return bytes(ip / datagram / VXLAN(flags=8, vni=VNI) / inner)
+
+
+def from_gateway(packet: bytes, options: bytes = GATEWAY_OPTIONS) -> Payload:
+    """Its own VNI says nothing."""
+    return geneve(packet, 0x0800 if packet[0] >> 4 == 4 else 0x86DD, options, vni=0)
 
 
 def gre(inner: bytes, proto: int, **fields: Any) -> Payload:
@@ -146,18 +156,14 @@ INSIDE: dict[str, tuple[int, bytes, bytes, bool]] = {
 }
 OPTIONS = {"no options": b"", "8 bytes of options": b"\x01\x08\x01\x01\xaa\xbb\xcc\xdd"}
 OPTIONS["252 bytes of options"] = bytes(i % 251 for i in range(252))
-GATEWAY_OPTIONS = bytes.fromhex("01080102" + "ab" * 8 + "01080202" + "cd" * 8 + "01080301" + "ef" * 4)
 
 
 def _geneves() -> Iterator[tuple[str, Wrapped]]:
     for (inside, (proto, inner, frame, made)), (some, options) in product(INSIDE.items(), OPTIONS.items()):
         packet = geneve(inner, proto, options)
         yield f"GENEVE, {inside}, {some}", Wrapped(SourceType.GENEVE, packet, frame, VNI, made)
-    for some, options in {"options": GATEWAY_OPTIONS, "no options": b""}.items():
-        packet = geneve(gateway(sip()), 0x0800, options, vni=0)
-        yield f"GENEVE, gateway, {some}", Wrapped(SourceType.GENEVE, packet, sip(), VNI)
-    packet = geneve(gateway(sip(), 6), 0x86DD, GATEWAY_OPTIONS, vni=0)
-    yield "GENEVE, gateway, IPv6", Wrapped(SourceType.GENEVE, packet, sip(), VNI)
+    for name, version in (("GENEVE, gateway", 4), ("GENEVE, gateway, IPv6", 6)):
+        yield name, Wrapped(SourceType.GENEVE, from_gateway(gateway(sip(), version)), sip(), VNI)
 
 
 def _gres() -> Iterator[tuple[str, Wrapped]]:
@@ -220,7 +226,7 @@ RICHEST: dict[str, Wrapped] = {
         "VXLAN",
         "GENEVE, Ethernet, 8 bytes of options",
         "GENEVE, IPv6, no options",
-        "GENEVE, gateway, options",
+        "GENEVE, gateway",
         "GRE, Ethernet, key, seqnum, chksum",
         "GRE, IPv4",
         "ERSPAN I",
@@ -241,7 +247,7 @@ OVERLAYS: dict[str, bytes] = {
     "VXLAN over IPv6": carried(vxlan(sip()), "IPv6"),
     "VXLAN in VXLAN": mirrored(mirrored(sip()), ip_dst="198.51.100.9"),
     "GENEVE": carried(geneve(sip(), TEB, OPTIONS["8 bytes of options"])),
-    "GENEVE, gateway": carried(geneve(gateway(sip()), 0x0800)),
+    "GENEVE, gateway": carried(from_gateway(gateway(sip()))),
     "GRE": carried(gre(sip(), TEB, key_present=1)),
     "ERSPAN II": carried(erspan2(sip())),
     "ERSPAN III": carried(erspan3(sip(), PLATFORM), "IPv6"),

@@ -154,12 +154,16 @@ def test_the_file_may_say_tc(box: Box) -> None:
 
 
 def cable_with_many_queues(box: Box) -> None:
+    mirror_with_many_queues(box)
+    box.cable_uplink()
+
+
+def mirror_with_many_queues(box: Box) -> None:
     """A veth takes no XDP when its peer has more queues to send on than it has to receive on."""
     there = {"ifname": "eth1", "net_ns_fd": box.host._handle, "num_rx_queues": 1}
     box.switch.ipr.link("add", kind="veth", ifname="span0", num_tx_queues=4, peer=there)
     for machine, name in ((box.switch, "span0"), (box.host, "eth1")):
         machine.up(name)
-    box.cable_uplink()
 
 
 def test_the_drivers_own_words_tell_why_not_xdp(bare_box: Box) -> None:

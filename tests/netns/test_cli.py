@@ -23,7 +23,10 @@ from tests.lib.fault import Faulty
 from tests.lib.snapshot import changed
 
 NOBODY = "65534"
-COMMANDS = ("apply", "check", "demo", "interfaces", "metrics", "plan", "remove", "sink", "status")
+COMMANDS = (
+    "apply", "check", "confirm", "demo", "interfaces", "metrics", "plan", "remove", "run", "setup", "sink",
+    "status", "top",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +137,7 @@ WRONG = {
     "an alias bomb": Wrong(
         lambda _box: BOMB + SPAN,
         "1:1",
-        "a: unknown key; the keys here are version, sources, t_meters, metrics",
+        "a: unknown key; the keys here are version, sources, t_meters, telephony, metrics",
     ),
     "broken YAML": Wrong(edit("}", ""), "3:5", "a ',' or the closing '}' of this map is missing; add it"),
     "an empty file": Wrong(
@@ -368,7 +371,7 @@ def test_status_of_a_blank_one_is_healthy(box: Box) -> None:
     told = json.loads(box.good("status", "--json"))
     assert told == {
         "instance": box.instance, "healthy": True, "configured": False, "problems": [], "sources": [],
-        "t_meters": [],
+        "t_meters": [], "detached": [], "waiting": [], "notices": [], "agent": False,
     }  # fmt: skip
 
 
@@ -376,6 +379,10 @@ def test_status_of_a_blank_one_is_healthy(box: Box) -> None:
 
 SOURCE_KEYS = {
     "name", "type", "interface", "hook", "frames", "bytes", "passed_frames", "drops", "last_frame_age_seconds"
+}  # fmt: skip
+STATUS_KEYS = {
+    "instance", "healthy", "sources", "t_meters", "configured", "problems", "detached", "waiting", "notices",
+    "agent",
 }  # fmt: skip
 T_METER_KEYS = {"name", "address", "up", "frames", "bytes", "path_mtu"}
 REASONS = {
@@ -393,20 +400,24 @@ def test_the_keys_of_status(box: Box) -> None:
     box.good("apply")
     assert box.forwarded(200) == 12
     told = document(box.run("status", "--json"))
-    assert told.keys() == {"instance", "healthy", "sources", "t_meters", "configured", "problems"}
+    assert told.keys() == STATUS_KEYS
     ((source,), (t_meter,)) = told["sources"], told["t_meters"]
-    assert source.keys() == SOURCE_KEYS | {"why", "vni"}
-    assert t_meter.keys() == T_METER_KEYS | {"port", "why"}
+    assert source.keys() == SOURCE_KEYS | {"why", "vni", "last_sip_age_seconds", "last_rtp_age_seconds", "up"}
+    assert t_meter.keys() == T_METER_KEYS | {
+        "port", "why", "oversize_frames", "hint", "round_trip_seconds", "path_errors"
+    }  # fmt: skip
     assert source["drops"].keys() == REASONS
     age = source.pop("last_frame_age_seconds")
     assert 0 <= age < 60
     assert source == {
         "name": "pbx", "type": "span", "interface": "eth1", "hook": "xdp-native", "why": "", "vni": "12",
         "frames": 1, "bytes": 200, "passed_frames": 0, "drops": dict.fromkeys(REASONS, 0),
+        "last_sip_age_seconds": None, "last_rtp_age_seconds": None, "up": True,
     }  # fmt: skip
     assert t_meter == {
         "name": "ohio", "address": "192.0.2.2", "port": 4789, "up": True, "why": "", "frames": 1,
-        "bytes": 200, "path_mtu": 1500,
+        "bytes": 200, "path_mtu": 1500, "oversize_frames": 0, "hint": "", "round_trip_seconds": None,
+        "path_errors": {},
     }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ TAGS: dict[str, list[Packet]] = {
     "a priority tag": [Dot1Q(vlan=0)],
     "two tags": [Dot1AD(vlan=30), Dot1Q(vlan=20)],
     "three tags": [Dot1AD(vlan=30), Dot1Q(vlan=20), Dot1Q(vlan=21)],
+    "eight tags": [Dot1AD(vlan=30), *(Dot1Q(vlan=20 + n) for n in range(7))],
 }
 
 
@@ -182,3 +183,19 @@ def test_what_only_looks_like_a_loop_is_sent(switch: Switch) -> None:
         switch.rig.send(*frames)
         wait_for(lambda: len(calls(tap)) >= len(frames), "all of them")
         assert sorted(calls(tap)) == sorted(frames)
+
+
+def test_what_is_behind_more_tags_than_are_looked_behind_is_dropped(switch: Switch) -> None:
+    """It may be a loop; at tc one of the tags is beside the packet."""
+    packets = [
+        bytes(link([Dot1AD(vlan=30), *(Dot1Q(vlan=20 + n) for n in range(tags - 1))]) / packet)
+        for tags in (9, 10, 12)
+        for packet in whole_and_in_fragments(*ENDS[switch.version])
+    ]
+    before = switch.rig.tool.status()
+    switch.rig.send(*packets)
+    after = switch.rig.tool.settled(before.frames + len(packets))
+    assert after.drops.get("malformed", 0) - before.drops.get("malformed", 0) == len(packets)
+    assert after.sent - before.sent == after.frames - before.frames - len(packets) - (
+        loops_in(after) - loops_in(before)
+    )

@@ -13,17 +13,19 @@ import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
+from scapy.layers.sctp import crc32c
 from scapy.packet import Packet
 
 from collector.operate.lab import Lab, Namespace, wait_for
 from tests.lib import mirrored
 from tests.lib.rig import STATUS_HOOK, VNI, Rig, on_link, vxlan
-from tests.lib.tap import Tap, inner, is_outer
+from tests.lib.tap import OUTER, Tap, inner, is_outer
 from tests.lib.tshark import fields
 
 PHONE, PBX = "198.51.100.10", "198.51.100.20"
 PHONE6, PBX6 = "2001:db8:9::10", "2001:db8:9::20"
 MIRROR, MIRRORED_TO = "203.0.113.17", "203.0.113.1"
+VTEP, FAR_VTEP = "192.0.2.201", "192.0.2.202"
 PORT = 5061
 SIZES = (0, 1, 20, 172, 999, 1400)  # bytes of UDP payload, all in one outer packet
 FILE = random.Random(8).randbytes(400_000)  # noqa: S311
@@ -72,6 +74,69 @@ def test_partial_checksums_leave_complete(rig: Rig, path: str, pbx: str) -> None
     assert {each["hook"] for each in after.raw["sources"]} == {STATUS_HOOK[rig.hook]}
 
 
+@pytest.mark.parametrize("pbx", [PBX, PBX6], ids=["IPv4", "IPv6"])
+def test_partial_checksums_inside_a_mirrored_overlay_leave_complete(rig: Rig, pbx: str) -> None:
+    """The phone is behind a VXLAN device of the switch, whose packets are mirrored."""
+    rig.switch.address("span0", f"{VTEP}/24")
+    rig.switch.neighbour("span0", FAR_VTEP, mirrored.PBX)
+    overlay = vxlan(rig.switch, 77, vxlan_group=FAR_VTEP, vxlan_local=VTEP)
+    before = rig.tool.status()
+    try:
+        with Tap(rig.collector, "eth1", overlays_pbx) as tap, rig.tap() as received:
+            with at(rig.switch, overlay, pbx):
+                speak(rig.switch, pbx, SIZES[:-1])
+            arrived = tap.wait(len(SIZES))
+            wait_for(lambda: len(overlaid(received)) >= len(arrived), "all of them")
+            left = overlaid(received)
+    finally:
+        rig.switch.ipr.link("del", index=rig.switch.index(overlay))
+        rig.switch.ipr.addr("del", index=rig.switch.index("span0"), address=VTEP, prefixlen=24)
+    assert checksums(list(map(inner, arrived))) == {BAD}
+    assert checksums(list(map(inner, left))) == {GOOD}
+    assert sorted(without_checksum(inner(frame)) for frame in left) == sorted(
+        without_checksum(inner(frame)) for frame in arrived
+    )
+    assert sorted(frame[:OUTER] for frame in left) == sorted(frame[:OUTER] for frame in arrived)
+    assert rig.tool.status().drops == before.drops
+
+
+def overlays_pbx(frame: bytes) -> bool:
+    return is_outer(frame) and to_pbx(frame) and to_pbx(inner(frame))
+
+
+def overlaid(tap: Tap) -> list[bytes]:
+    return list(filter(overlays_pbx, tap.frames()))
+
+
+def has_sctp() -> bool:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_sctp(), reason="this kernel has no SCTP")
+@pytest.mark.parametrize("pbx", [PBX, PBX6], ids=["IPv4", "IPv6"])
+def test_checksums_of_sctp_leave_complete(rig: Rig, pbx: str) -> None:
+    """The first packet of an association."""
+    family = socket.AF_INET6 if ":" in pbx else socket.AF_INET
+    with (
+        Tap(rig.collector, "eth1", to_pbx) as tap,
+        Tap(rig.t_meter, "eth0", wraps_to_pbx) as wire,
+        at(rig.switch, "span0", pbx),
+    ):
+        with rig.switch.enter():
+            calling = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+        with calling:
+            calling.setblocking(False)
+            assert calling.connect_ex((pbx, PORT)) == errno.EINPROGRESS
+            arrived, left = tap.wait(1)[0], inner(wire.wait(1)[0])
+    start = 54 if ":" in pbx else 34
+    assert arrived[start + 8 : start + 12] == bytes(4)
+    assert left == arrived[: start + 8] + crc32c(arrived[start:]).to_bytes(4, "big") + arrived[start + 12 :]
+
+
 def to_pbx(frame: bytes) -> bool:
     """Not the neighbour discovery of the machines."""
     return frame[:6].hex(":") == mirrored.PBX
@@ -97,14 +162,14 @@ def at(machine: Namespace, ifname: str, pbx: str) -> Iterator[None]:
         machine.sysctl(f"net.ipv6.conf.{ifname}.disable_ipv6", 1)
 
 
-def speak(machine: Namespace, pbx: str) -> None:
-    """UDP of all sizes, and the first packet of a TCP connection, from plain sockets."""
+def speak(machine: Namespace, pbx: str, sizes: tuple[int, ...] = SIZES) -> None:
+    """UDP of these sizes, and the first packet of a TCP connection, from plain sockets."""
     family = socket.AF_INET6 if ":" in pbx else socket.AF_INET
     with machine.enter():
         talking = socket.socket(family, socket.SOCK_DGRAM)
         calling = socket.socket(family, socket.SOCK_STREAM)
     with talking, calling:
-        for size in SIZES:
+        for size in sizes:
             talking.sendto(bytes([7]) * size, (pbx, PORT))
         calling.setblocking(False)
         assert calling.connect_ex((pbx, PORT)) == errno.EINPROGRESS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,20 +171,43 @@ def test_what_no_source_is_for_reaches_the_host_as_it_came(cloud: Cloud) -> None
 
 
 @pytest.mark.parametrize("name", ["vxlan", "geneve", "gre", "erspan II", "tzsp", "ipip"])
-def test_a_first_outer_fragment_is_counted_for_what_it_is(cloud: Cloud, name: str) -> None:
+def test_outer_fragments_are_dropped_and_never_reach_the_host(cloud: Cloud, name: str) -> None:
+    """Each is counted; the host's own are put together as ever."""
     form = FORMS[name]
     small, large = mirrored.numbered(2, (100, 1400))
     whole = Ether(packet(cloud, form, large))
-    pieces = [bytes(Ether(bytes(whole)[:14]) / each) for each in fragment(whole[IP], fragsize=800)]
-    assert len(pieces) == 2
-    before = cloud.tool.status()
+    pieces = [bytes(Ether(bytes(whole)[:14]) / each) for each in fragment(whole[IP], fragsize=400)]
+    assert len(pieces) == 4
+    before, waiting = cloud.tool.status(), reassemblies(cloud)
     with cloud.uplink() as tap:
         send(cloud.mirror, "eth0", [*pieces, packet(cloud, form, small)])
         assert list(map(inner, tap.wait(1))) == [form.expected(small)]
         after = cloud.tool.status()
         assert len(tap.frames()) == 1
     drops = dict(before.source(form.source)["drops"])
-    assert after.source(form.source)["drops"] == {**drops, "outer_fragment": drops["outer_fragment"] + 1}
+    assert after.source(form.source)["drops"] == {**drops, "outer_fragment": drops["outer_fragment"] + 4}
+    assert reassemblies(cloud) == waiting
+    assert datagram_arrives(cloud, bytes(4000))
+    assert reassemblies(cloud) > waiting
+
+
+def datagram_arrives(cloud: Cloud, content: bytes) -> bool:
+    with cloud.collector.enter():
+        host = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with cloud.mirror.enter():
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with host, sender:
+        host.settimeout(5)
+        host.bind((COLLECTOR, 0))
+        sender.sendto(content, host.getsockname())
+        return host.recv(65535) == content
+
+
+def reassemblies(cloud: Cloud) -> int:
+    """Fragments that the host has taken (RFC 4293, ipReasmReqds)."""
+    with cloud.collector.enter():
+        names, values = Path("/proc/thread-self/net/snmp").read_text().splitlines()[:2]
+    return int(dict(zip(names.split(), values.split(), strict=True))["ReasmReqds"])
 
 
 def test_an_overlay_that_was_mirrored_is_left_as_it_is(cloud: Cloud) -> None:

@@ -32,6 +32,7 @@ from collector.control.models import (
     IpipSource,
     Metrics,
     SpanSource,
+    Telephony,
     TMeter,
     TzspSource,
     VniMap,
@@ -242,9 +243,9 @@ def test_senders_overlap_as_networks_do(first: list[str], second: list[str]) -> 
 def test_digest_is_of_the_meaning() -> None:
     same = VALID.replace("interface: eth1", "interface: eth1\n    vni: 12  # the default")
     same = same.replace("18: 102, 17: 101", "17: 101, 18: 102")
-    assert digest(parse(VALID, "f")) == digest(parse(same, "g")) == "a802f8f7cba5"
+    assert digest(parse(VALID, "f")) == digest(parse(same, "g")) == "5f0d16af0b2a"
     assert digest(parse(VALID.replace("eth1", "eth2"), "f")) != digest(parse(VALID, "f"))
-    assert digest(Config()) == "aa939e1737b1"
+    assert digest(Config()) == "44136fa355b3"
 
 
 def cases() -> Iterator[tuple[str, str]]:
@@ -454,6 +455,7 @@ def maps(*models: type[BaseModel]) -> st.SearchStrategy[Any]:
         optional={
             "sources": JSON | st.lists(JSON | maps(*SOURCE_CLASSES.values()), max_size=3),
             "t_meters": JSON | st.lists(JSON | maps(TMeter), max_size=2),
+            "telephony": JSON | maps(Telephony),
             "metrics": JSON | maps(Metrics),
         },
     )
@@ -468,6 +470,7 @@ TABLES: dict[str, tuple[type[BaseModel], ...]] = {
     "Every source": SOURCES,
     **{title: (model,) for title, model in zip(SOURCE_CLASSES, SOURCES, strict=True)},
     "The t-meter": (TMeter,),
+    "Telephony": (Telephony,),
     "Metrics": (Metrics,),
 }
 COMMON = set.intersection(*(set(keys_of(model)) for model in SOURCES)) - {"vni"}
@@ -502,7 +505,7 @@ def test_documented_keys_and_defaults(title: str) -> None:
 
 def test_documented_examples() -> None:
     examples = re.findall(r"```yaml\n(.+?)```", DOC, re.DOTALL)
-    assert len(examples) == 11
+    assert len(examples) == 12
     for example in examples:
         assert parse(example, "f").t_meters[0].name == "ohio"
 

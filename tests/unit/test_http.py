@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.control.http import Page, Server, clients, site, worker
+from collector.control.http import Page, Server, clients, server, site, worker
 from collector.control.http.exchange import Refused, parse
 from collector.errors import HostError, InputError
 
@@ -423,9 +423,7 @@ def test_a_restart_at_once(running: Running) -> None:
 
 
 def test_no_descriptors_left(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    from collector.control import http
-
-    monkeypatch.setattr(http, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(server, "PAUSE_SECONDS", 0.01)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert running.ask("/")[0] == 200
     sock = socket.socket()

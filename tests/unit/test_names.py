@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from threading import Event
 
 import pytest
 
+from collector.control import names
 from collector.control.config import Config, parse
-from collector.control.names import resolve
+from collector.control.names import Resolver, resolve
 from collector.errors import HostError
 
 
@@ -65,3 +67,37 @@ def test_a_name_that_nobody_knows() -> None:
     assert refusal.value.hint == (
         "Look at this host's DNS (/etc/resolv.conf), or write the t-meter's address in the file."
     )
+
+
+# The agent's own, which never waits
+
+
+def settled(news: Event) -> None:
+    assert news.wait(10)
+    news.clear()
+
+
+def test_the_resolver_keeps_what_it_knew_while_nobody_answers(
+    answers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "AGAIN", 0.01)
+    monkeypatch.setattr(names, "RETRY", 0.01)
+    news, wanted = Event(), config("tm.example.net")
+    resolver = Resolver(news.set)
+    with pytest.raises(HostError, match=r"tm\.example\.net is being resolved"):
+        resolver.address(wanted, None)
+    assert resolver.address(wanted, IPv4Address("192.0.2.7")) == IPv4Address("192.0.2.7")
+
+    resolver.follow("tm.example.net")
+    settled(news)
+    with pytest.raises(HostError, match="cannot be resolved: Name or service not known"):
+        resolver.address(wanted, None)
+    answers.append("203.0.113.10")
+    settled(news)
+    assert (resolver.address(wanted, None), resolver.trouble) == (IPv4Address("203.0.113.10"), "")
+    answers.clear()
+    settled(news)
+    assert resolver.address(wanted, None) == IPv4Address("203.0.113.10")
+    assert resolver.trouble.startswith("the t-meter's name tm.example.net cannot be resolved")
+    resolver.follow(None)
+    assert resolver.trouble == ""

@@ -64,6 +64,8 @@ static __always_inline bool read_ipv6_carrier(struct cursor *c, struct carrier *
 			return false;
 		carrier->protocol = fragment->nexthdr;
 		carrier->first = !(fragment->offset & bpf_htons(IPV6_OFFSET));
+		if (!carrier->first)
+			return true;
 	}
 	return carrier->protocol != IPPROTO_DSTOPTS || skip_nesting_limit(c, carrier);
 }

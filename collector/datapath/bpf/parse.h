@@ -3,39 +3,10 @@
 #ifndef COLLECTOR_PARSE_H
 #define COLLECTOR_PARSE_H
 
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
-#include <linux/udp.h>
-
-#include "shared.h"
+#include "checksum.h"
 
 #define MAX_VLAN_TAGS 8
-#define VLAN_ID 0x0fff
-#define IP_FRAGMENT 0x3fff /* more-fragments bit and offset: either makes it a fragment */
-#define IP_OFFSET 0x1fff
-#define IPV6_OFFSET 0xfff8
-#define IPPROTO_FRAGMENT 44
 #define MAX_IPV6_EXTENSIONS 6
-
-/* The bytes of a packet that lie in reach; `pos` moves over the headers. */
-struct cursor {
-	void *pos;
-	void *end;
-};
-
-struct vlan_tag {
-	__be16 tpid;
-	__be16 tci;
-};
-
-struct ipv6_fragment {
-	__u8 nexthdr;
-	__u8 reserved;
-	__be16 offset; /* and the more-fragments bit */
-	__be32 id;
-};
 
 struct flow {
 	__u32 hash; /* the same for both directions; never 0 */
@@ -43,7 +14,10 @@ struct flow {
 	__u32 vlan_id; /* of the first of them */
 	bool loop; /* addressed to the t-meter's VXLAN port */
 	__u32 telephony; /* enum telephony */
-	bool partial; /* its TCP or UDP checksum is still to be completed */
+	__u32 overlay; /* IP protocol that may carry an overlay, or 0 */
+	__u32 overlay_at; /* bytes of the frame in front of its header */
+	bool partial; /* its checksum is still to be completed */
+	bool deep; /* behind more than MAX_VLAN_TAGS tags: nobody knows what it is */
 };
 
 /* The two ends of a flow, each an address that a port may be added to. */
@@ -80,67 +54,19 @@ static __always_inline __u32 hash_ends(__u64 source, __u64 dest)
 	return hash ? hash : 1;
 }
 
-static __always_inline __u16 fold_checksum(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16);
-}
-
-static __always_inline void *take(struct cursor *c, __u32 size)
-{
-	void *header = c->pos;
-
-	if (header + size > c->end)
-		return NULL;
-	c->pos = header + size;
-	return header;
-}
-
-/* The IPv4 header with its options, or NULL where its length is a lie. */
-static __always_inline struct iphdr *take_ipv4(struct cursor *c)
-{
-	struct iphdr *ip = c->pos;
-	__u32 size;
-
-	if ((void *)(ip + 1) > c->end || ip->version != 4 || ip->ihl < 5)
-		return NULL;
-	size = ip->ihl * 4;
-	barrier_var(size); /* the verifier has to see the bound below */
-	size &= 0x3c;
-	return take(c, size);
-}
-
-static __always_inline bool is_vlan(__be16 proto)
-{
-	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD) ||
-	       proto == bpf_htons(0x9100);
-}
-
 static __always_inline bool has_ports(__u8 protocol)
 {
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP ||
 	       protocol == IPPROTO_DCCP || protocol == IPPROTO_UDPLITE;
 }
 
-/*
- * Where a checksum is left to the NIC, as between virtual machines, the field holds the folded sum
- * of the pseudo header, and nothing else of the frame gives it away.
- */
-static __always_inline bool is_partial(struct cursor c, const struct network *net)
+/* Before Linux 6.13 the verifier does not know that swapped bytes are 16 bits: it has to see that. */
+static __always_inline __u8 telephony_port(__be16 port)
 {
-	__u32 at = net->protocol == IPPROTO_TCP ? 16 : 6;
-	__u16 *checksum;
+	__u32 number = bpf_ntohs(port);
 
-	if (net->protocol != IPPROTO_TCP && net->protocol != IPPROTO_UDP)
-		return false;
-	if (!take(&c, at))
-		return false;
-	checksum = take(&c, sizeof(*checksum));
-	return checksum && *checksum &&
-	       *checksum == fold_checksum(net->pseudo + bpf_htons(net->payload) +
-					  bpf_htons(net->protocol));
+	barrier_var(number);
+	return telephony_ports[number & 0xffff];
 }
 
 /*
@@ -149,8 +75,8 @@ static __always_inline bool is_partial(struct cursor c, const struct network *ne
  */
 static __always_inline __u32 telephony_of(struct cursor c, __u8 protocol, const __be16 *ports)
 {
-	__u8 one = telephony_ports[bpf_ntohs(ports[0])];
-	__u8 other = telephony_ports[bpf_ntohs(ports[1])];
+	__u8 one = telephony_port(ports[0]);
+	__u8 other = telephony_port(ports[1]);
 	__u8 *rtp;
 
 	if (!one && !other)
@@ -170,14 +96,16 @@ static __always_inline void parse_transport(struct cursor *c, const struct netwo
 {
 	__be16 *ports = c->pos;
 
-	if (!has_ports(net->protocol) || (void *)(ports + 2) > c->end)
-		return;
-	flow->hash = hash_ends(net->ends.source + ports[0], net->ends.dest + ports[1]);
-	if (net->protocol == IPPROTO_UDP && net->to_tmeter)
-		flow->loop = ports[1] == config.tmeter.port;
-	if (net->protocol == IPPROTO_UDP || net->protocol == IPPROTO_TCP)
-		flow->telephony = telephony_of(*c, net->protocol, ports);
-	flow->partial = is_partial(*c, net);
+	if (has_ports(net->protocol) && (void *)(ports + 2) <= c->end) {
+		flow->hash = hash_ends(net->ends.source + ports[0], net->ends.dest + ports[1]);
+		if (net->protocol == IPPROTO_UDP && net->to_tmeter)
+			flow->loop = ports[1] == config.tmeter.port;
+		if (net->protocol == IPPROTO_UDP || net->protocol == IPPROTO_TCP)
+			flow->telephony = telephony_of(*c, net->protocol, ports);
+	}
+	flow->partial = is_open(*c, net->protocol, net->pseudo, net->payload);
+	if (is_overlay(c, net->protocol))
+		flow->overlay = net->protocol;
 }
 
 /* Fragments are hashed by addresses alone: the later ones have no ports. */
@@ -215,11 +143,6 @@ static __always_inline void parse_ipv4(struct cursor *c, struct flow *flow)
 static __always_inline __u64 fold_ipv6_address(const __be32 *w)
 {
 	return mix(((__u64)w[0] << 32 | w[1]) ^ mix((__u64)w[2] << 32 | w[3]));
-}
-
-static __always_inline __u64 sum_ipv6_address(const __be32 *w)
-{
-	return (__u64)w[0] + w[1] + w[2] + w[3];
 }
 
 static __always_inline bool is_tmeter_ipv6(const __be32 *w)
@@ -279,8 +202,11 @@ static __always_inline __u64 mac_as_number(const __u8 *mac)
 	return (__u64)w[0] << 32 | (__u32)w[1] << 16 | w[2];
 }
 
-/* Reads the addresses and tags that lie before the network header; returns its ethertype, or 0. */
-static __always_inline __be16 parse_link(struct cursor *c, struct flow *flow)
+/*
+ * Reads the addresses and tags that lie before the network header; returns its ethertype, or 0.
+ * `beside`: one more tag is the outermost, and not in the packet's bytes.
+ */
+static __always_inline __be16 parse_link(struct cursor *c, bool beside, struct flow *flow)
 {
 	struct ethhdr *eth = take(c, sizeof(*eth));
 	__be16 proto;
@@ -289,9 +215,13 @@ static __always_inline __be16 parse_link(struct cursor *c, struct flow *flow)
 		return 0;
 	flow->hash = hash_ends(mac_as_number(eth->h_source), mac_as_number(eth->h_dest));
 	proto = eth->h_proto;
-	for (int i = 0; i < MAX_VLAN_TAGS && is_vlan(proto); i++) {
+	for (int i = 0; i <= MAX_VLAN_TAGS && is_vlan(proto); i++) {
 		__be16 *tag = take(c, 4);
 
+		if (i + beside >= MAX_VLAN_TAGS) {
+			flow->deep = true;
+			return 0;
+		}
 		if (!tag)
 			return 0;
 		if (!flow->vlan_tags)
@@ -306,16 +236,18 @@ static __always_inline __be16 parse_link(struct cursor *c, struct flow *flow)
  * Reads the frame that starts at c.pos, or the bare packet of ethertype `made`. What cannot be
  * read is hashed by what could.
  */
-static __always_inline void parse_flow(struct cursor c, __u32 made, struct flow *flow)
+static __always_inline void parse_flow(struct cursor c, __u32 made, bool beside, struct flow *flow)
 {
+	void *start = c.pos;
 	__be16 proto;
 
 	*flow = (struct flow){ .hash = 1 };
-	proto = made ? bpf_htons(made) : parse_link(&c, flow);
+	proto = made ? bpf_htons(made) : parse_link(&c, beside, flow);
 	if (proto == bpf_htons(ETH_P_IP))
 		parse_ipv4(&c, flow);
 	else if (proto == bpf_htons(ETH_P_IPV6))
 		parse_ipv6(&c, flow);
+	flow->overlay_at = distance(start, c.pos);
 }
 
 #endif

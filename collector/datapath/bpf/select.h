@@ -3,6 +3,7 @@
 #ifndef COLLECTOR_SELECT_H
 #define COLLECTOR_SELECT_H
 
+#include "fragment.h"
 #include "tunnel.h"
 
 static __always_inline const volatile struct nic *find_nic(__u32 ifindex)
@@ -13,7 +14,7 @@ static __always_inline const volatile struct nic *find_nic(__u32 ifindex)
 	return NULL;
 }
 
-/* UDP sources are told apart by port; GRE ones by whether ERSPAN is inside. */
+/* UDP sources are told apart by port; GRE ones by whether ERSPAN is inside. PPTP is no mirror's. */
 static __always_inline bool claim_key(struct cursor c, const struct carrier *carrier, __be16 *port)
 {
 	struct udphdr *udp;
@@ -28,6 +29,8 @@ static __always_inline bool claim_key(struct cursor c, const struct carrier *car
 		return udp;
 	case IPPROTO_GRE:
 		gre = take(&c, sizeof(*gre));
+		if (gre && (gre->flags & bpf_htons(GRE_VERSION)) == bpf_htons(GRE_PPTP))
+			return false;
 		if (gre && (gre->protocol == bpf_htons(ETH_P_ERSPAN_II) ||
 			    gre->protocol == bpf_htons(ETH_P_ERSPAN_III)))
 			*port = bpf_htons(ETH_P_ERSPAN_II);
@@ -37,23 +40,39 @@ static __always_inline bool claim_key(struct cursor c, const struct carrier *car
 	}
 }
 
-/* Finds the source that a tunnel packet on this NIC belongs to. */
-static __always_inline int claim_tunnel(struct cursor c, __u32 ifindex, __u32 *slot)
+/* Finds the source that sent a tunnel packet: true, and its slot. */
+static __always_inline bool find_sender(struct cursor c, __u32 ifindex,
+					const struct carrier *carrier, __u32 *slot)
 {
 	struct sender_key key = { .prefixlen = SENDER_BITS, .ifindex = ifindex };
-	struct carrier carrier;
 	__u32 *found;
 
-	if (!read_carrier(&c, &carrier) || !carrier.first || !claim_key(c, &carrier, &key.port))
-		return PASSED; /* a later fragment has nothing to know it by */
-	key.protocol = carrier.protocol;
-	key.version = carrier.version;
-	__builtin_memcpy(key.address, carrier.saddr, sizeof(key.address));
+	if (!claim_key(c, carrier, &key.port))
+		return false;
+	key.protocol = carrier->protocol;
+	key.version = carrier->version;
+	__builtin_memcpy(key.address, carrier->saddr, sizeof(key.address));
 	found = bpf_map_lookup_elem(&senders, &key);
-	if (!found)
+	if (found)
+		*slot = *found;
+	return found;
+}
+
+/* Finds the source that a packet on this NIC belongs to. */
+static __always_inline int claim_tunnel(struct cursor c, __u32 ifindex, __u32 *slot)
+{
+	struct cursor packet = c;
+	struct carrier carrier;
+	bool found;
+
+	if (!read_carrier(&c, &carrier))
 		return PASSED;
-	*slot = *found;
-	return carrier.fragment ? DROP_OUTER_FRAGMENT : CLAIMED;
+	found = carrier.first && find_sender(c, ifindex, &carrier, slot);
+	if (!carrier.fragment)
+		return found ? CLAIMED : PASSED;
+	if (carrier.first)
+		return note_first_fragment(packet.pos, packet.end, ifindex, found ? *slot : NONE);
+	return find_first_fragment(packet.pos, packet.end, ifindex, slot);
 }
 
 static __always_inline int choose_vni(const volatile struct source *source, struct frame *frame)

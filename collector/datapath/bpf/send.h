@@ -89,16 +89,12 @@ static __always_inline long look_up_hop(void *ctx, struct bpf_fib_lookup *fib)
 	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
 }
 
-/*
- * Asks the routing and neighbour tables as a socket of this host would (input device lo), at most
- * once a tick on each CPU: a gateway that changes its address is followed, at no cost a frame.
- */
-static __always_inline enum hop find_hop(void *ctx, struct cpu_state *cpu, __u64 now)
+static __noinline enum hop ask_for_hop(void *ctx, struct cpu_state *cpu, __u64 now)
 {
 	struct bpf_fib_lookup fib = {};
 
-	if (cpu->tick == now)
-		return HOP_KNOWN;
+	if (!cpu)
+		return HOP_NONE;
 	cpu->tick = 0;
 	switch (look_up_hop(ctx, &fib)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
@@ -116,6 +112,15 @@ static __always_inline enum hop find_hop(void *ctx, struct cpu_state *cpu, __u64
 	default:
 		return HOP_NONE;
 	}
+}
+
+/*
+ * Asks the routing and neighbour tables as a socket of this host would (input device lo), at most
+ * once a tick on each CPU: a gateway that changes its address is followed, at no cost a frame.
+ */
+static __always_inline enum hop find_hop(void *ctx, struct cpu_state *cpu, __u64 now)
+{
+	return cpu->tick == now ? HOP_KNOWN : ask_for_hop(ctx, cpu, now);
 }
 
 static __always_inline void count(const struct frame *frame, int verdict, __u64 now)

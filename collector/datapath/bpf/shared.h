@@ -22,16 +22,17 @@
  * docs/datapath.md says what each one means to the operator.
  */
 enum drop_reason {
-	DROP_MALFORMED = 1, /* the mirror's tunnel header contradicts itself */
+	/* the mirror's tunnel header contradicts itself; or the frame has more than MAX_VLAN_TAGS tags */
+	DROP_MALFORMED = 1,
 	DROP_LOOP, /* the frame was already on its way to the t-meter */
 	DROP_UNKNOWN_VNI, /* the source's VNI map has no entry and no default */
 	DROP_OVERSIZE, /* larger than the path, and the file says `oversize: drop` */
-	DROP_OUTER_FRAGMENT, /* the mirror sent its packet in IP fragments */
+	DROP_OUTER_FRAGMENT, /* the mirror sent its packet in IP fragments: each that was known as one */
 	DROP_NO_ROUTE, /* this host has no route to the t-meter */
 	DROP_NEIGHBOUR, /* the gateway or the t-meter on link does not answer ARP or neighbour discovery */
 	DROP_EGRESS, /* handed to the egress NIC, which did not take it */
 	DROP_NO_MEMORY, /* the kernel had no memory for the outer headers */
-	DROP_UNSUPPORTED, /* the mirror's tunnel carries neither Ethernet nor IP */
+	DROP_UNSUPPORTED, /* the mirror's tunnel carries neither Ethernet nor IP, or nothing */
 	NR_DROP_REASONS,
 };
 
@@ -193,6 +194,36 @@ struct {
 	__type(key, struct sender_key);
 	__type(value, __u32); /* slot of the source */
 } senders SEC(".maps");
+
+/*
+ * Tunnel packets whose first fragment was claimed: the later ones do not say whose they are. Known
+ * only for as long as a receiver would wait for them.
+ */
+struct fragment_key {
+	__u32 ifindex;
+	__u32 id;
+	__be32 saddr[4];
+	__be32 daddr[4];
+	__u8 version; /* of IP */
+	__u8 protocol; /* IPv4; over IPv6 it is no part of what makes fragments one packet */
+	__u8 unused[2];
+};
+
+struct fragment_owner {
+	__u64 until; /* ns */
+	__u32 source; /* slot */
+	__u32 unused;
+};
+
+#define MAX_FRAGMENTED 4096 /* each CPU sets some aside for itself */
+#define FRAGMENTED_NS 30000000000ULL
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_FRAGMENTED);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment_owner);
+} outer_fragments SEC(".maps");
 
 struct vni_key {
 	__u32 source;

@@ -60,6 +60,21 @@ static __always_inline bool is_listed(const volatile struct nic *nic, const __be
 	return false;
 }
 
+/* `address`: as in own_addresses. */
+static __noinline long ask_for_address(void *ctx, __u32 version, const __be32 *address)
+{
+	struct bpf_fib_lookup fib = { .tot_len = 1, .ifindex = LOOPBACK_IFINDEX };
+
+	if (version == 4) {
+		fib.family = AF_INET;
+		fib.ipv4_dst = address[3];
+	} else {
+		fib.family = AF_INET6;
+		__builtin_memcpy(fib.ipv6_dst, address, sizeof(fib.ipv6_dst));
+	}
+	return bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+}
+
 /*
  * The routing table is asked, so that an address that DHCP has just changed is known at once. But it
  * says the same of an address of this host and of one without a route: where the host has no default
@@ -67,37 +82,32 @@ static __always_inline bool is_listed(const volatile struct nic *nic, const __be
  * answer, because somebody reset lo's forwarding, the host comes before the mirror.
  */
 static __always_inline bool is_local(void *ctx, const volatile struct nic *nic, __u32 version,
-				     struct bpf_fib_lookup *fib, const __be32 *address)
+				     const __be32 *address)
 {
 	long answer;
 
 	if (nic->strict & (1 << version))
 		return is_listed(nic, address);
-	fib->tot_len = 1;
-	fib->ifindex = LOOPBACK_IFINDEX;
-	answer = bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
+	answer = ask_for_address(ctx, version, address);
 	return answer == BPF_FIB_LKUP_RET_NOT_FWDED || answer == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
 static __always_inline bool is_local_ipv4(void *ctx, const volatile struct nic *nic, __be32 address)
 {
-	struct bpf_fib_lookup fib = { .family = AF_INET, .ipv4_dst = address };
 	__be32 mapped[4] = { 0, 0, bpf_htonl(0xffff), address };
 
-	return is_local(ctx, nic, 4, &fib, mapped);
+	return is_local(ctx, nic, 4, mapped);
 }
 
 static __always_inline bool is_local_ipv6(void *ctx, const volatile struct nic *nic,
 					  const __be32 *address)
 {
-	struct bpf_fib_lookup fib = { .family = AF_INET6 };
 	__be32 copy[4];
 
 	if ((address[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000)) /* link-local */
 		return true;
 	__builtin_memcpy(copy, address, sizeof(copy));
-	__builtin_memcpy(fib.ipv6_dst, address, sizeof(fib.ipv6_dst));
-	return is_local(ctx, nic, 6, &fib, copy);
+	return is_local(ctx, nic, 6, copy);
 }
 
 /* A neighbour that announces a new MAC address must be heard too: the gateway may be it. */

@@ -3,6 +3,7 @@
 #ifndef COLLECTOR_TC_H
 #define COLLECTOR_TC_H
 
+#include <linux/errno.h>
 #include <linux/pkt_cls.h>
 
 #include "change.h"
@@ -45,8 +46,10 @@ static __noinline int pop_tags(struct __sk_buff *skb, struct link *link)
 	for (tags = 0; tags < MAX_VLAN_TAGS && skb->vlan_present; tags++) {
 		link->tags[tags].tpid = skb->vlan_proto;
 		link->tags[tags].tci = bpf_htons(skb->vlan_tci);
-		if (bpf_skb_vlan_pop(skb))
-			return -1;
+		if (bpf_skb_vlan_pop(skb)) {
+			tags++; /* taken off all the same; the next is cut short, and stays in the bytes */
+			break;
+		}
 	}
 	return skb->vlan_present ? -1 : tags;
 }
@@ -107,6 +110,19 @@ static __noinline int change_link(struct __sk_buff *skb, const struct frame *fra
 		       : SENT;
 }
 
+/*
+ * Cuts the packet's end off. The kernel does not cut where it has found a header behind that: then
+ * the packet's lengths lie.
+ */
+static __always_inline int tc_trim(struct __sk_buff *skb, __u32 len)
+{
+	long err = bpf_skb_change_tail(skb, len, 0);
+
+	if (err)
+		return err == -EINVAL ? DROP_MALFORMED : DROP_NO_MEMORY;
+	return SENT;
+}
+
 /* Makes the packet begin with `head_len` bytes that are ours to write in the place of `old_len`. */
 static __always_inline long make_room(struct __sk_buff *skb, __u32 head_len, __u32 old_len)
 {
@@ -154,8 +170,9 @@ static __noinline int tc_wrap(struct __sk_buff *skb, struct frame *frame, const 
 	if (inner_len > most && config.tmeter.oversize == OVERSIZE_DROP)
 		return DROP_OVERSIZE;
 	if (inner_len > most && config.tmeter.oversize == OVERSIZE_SLICE) {
-		if (bpf_skb_change_tail(skb, end - (inner_len - most), 0))
-			return DROP_NO_MEMORY;
+		verdict = tc_trim(skb, end - (inner_len - most));
+		if (verdict != SENT)
+			return verdict;
 		inner_len = most;
 	}
 	out->fragmented = inner_len > most;
@@ -192,6 +209,34 @@ static __noinline int tc_finish(struct __sk_buff *skb, struct cpu_state *cpu,
 	return out->fragmented ? send_fragments(skb, out->ifindex, len, next_ip_id(cpu)) : SENT;
 }
 
+/* Functions of their own for the verifier, which else looks at them for each way to get here. */
+__noinline int tc_is_open_inside(struct __sk_buff *skb, __u32 at, __u32 protocol)
+{
+	void *data = (void *)(long)skb->data;
+	struct cursor c = { data + (at & 0x7ff), (void *)(long)skb->data_end };
+
+	return is_open_inside(c, protocol);
+}
+
+__noinline int tc_parse(struct __sk_buff *skb, __u32 at, __u32 made, bool beside, struct flow *flow)
+{
+	void *data = (void *)(long)skb->data;
+	struct cursor c = { data + (at & MAX_OFFSET), (void *)(long)skb->data_end };
+
+	if (!flow)
+		return 0;
+	parse_flow(c, made, beside, flow);
+	return 0;
+}
+
+static __always_inline bool tc_is_partial(struct __sk_buff *skb, const struct frame *frame,
+					  const struct flow *flow)
+{
+	return flow->partial ||
+	       (flow->overlay &&
+		tc_is_open_inside(skb, frame->offset + flow->overlay_at, flow->overlay));
+}
+
 /* `returned`: from the splitter. */
 static __always_inline int tc_forward(struct __sk_buff *skb, struct frame *frame, bool returned,
 				      struct way_out *out, __u64 now)
@@ -201,7 +246,7 @@ static __always_inline int tc_forward(struct __sk_buff *skb, struct frame *frame
 	struct cursor packet = tc_packet(skb, span ? HEADERS : WRAPPING);
 	struct cpu_state *cpu = this_cpu();
 	struct flow_way *way;
-	struct flow flow;
+	struct flow flow = {};
 	enum hop hop;
 	int verdict;
 
@@ -209,23 +254,25 @@ static __always_inline int tc_forward(struct __sk_buff *skb, struct frame *frame
 	if (verdict != CLAIMED && !skb->gso_size)
 		return verdict;
 	if (!skb->gso_size && frame->offset + frame->len < skb->len) { /* padding of the carrier */
-		if (bpf_skb_change_tail(skb, frame->offset + frame->len, 0))
-			return DROP_NO_MEMORY;
+		verdict = tc_trim(skb, frame->offset + frame->len);
+		if (verdict != SENT)
+			return verdict;
 	}
-	packet = tc_packet(skb, frame->offset + HEADERS);
-	packet.pos += frame->offset & 0x1ff;
-	parse_flow(packet, frame->made, &flow);
+	tc_packet(skb, frame->offset + HEADERS);
+	tc_parse(skb, frame->offset, frame->made, span && skb->vlan_present, &flow);
 	frame->telephony = flow.telephony;
 	way = find_way(flow.hash);
 	if (!way || !cpu)
 		return DROP_NO_MEMORY;
-	if (skb->gso_size || flow.partial)
+	if (skb->gso_size || tc_is_partial(skb, frame, &flow))
 		remember_way(&way->split_until, now);
 	if (!returned && way->split_until > now) {
 		remember_way(&way->slow_until, now);
 		out->ifindex = config.splitter_tx;
 		return SPLIT;
 	}
+	if (flow.deep)
+		return DROP_MALFORMED;
 	if (flow.loop)
 		return DROP_LOOP;
 	hop = find_hop(skb, cpu, now);

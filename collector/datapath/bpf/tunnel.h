@@ -8,10 +8,9 @@
 
 #include "carrier.h"
 
-#define ETH_P_TEB 0x6558 /* transparent Ethernet bridging, in GRE and GENEVE */
+#define GENEVE_AWS 0x0108 /* option class */
 #define ETH_P_ERSPAN_II 0x88be /* and type I, which has no header of its own */
 #define ETH_P_ERSPAN_III 0x22eb
-#define VXLAN_PORT 4789
 
 /* The mirrored frame within the packet that carried it. */
 struct frame {
@@ -23,32 +22,6 @@ struct frame {
 	__u32 telephony; /* enum telephony */
 	bool oversize; /* larger than the path */
 };
-
-#define VXLAN_FLAG_VNI 0x08
-
-struct vxlanhdr {
-	__u8 flags;
-	__u8 reserved[3];
-	__be32 vni; /* upper 24 bits */
-};
-
-struct genevehdr {
-	__u8 version_options; /* 2 bits, and the options' length in words in 6 */
-	__u8 flags;
-	__be16 protocol;
-	__be32 vni; /* upper 24 bits */
-};
-
-struct grehdr {
-	__be16 flags;
-	__be16 protocol;
-};
-
-#define GRE_CHECKSUM 0x8000
-#define GRE_ROUTING 0x4000
-#define GRE_KEY 0x2000
-#define GRE_SEQUENCE 0x1000
-#define GRE_VERSION 0x0007
 
 /* The first eight bytes of types II and III; draft-foschiano-erspan. */
 struct erspanhdr {
@@ -71,7 +44,7 @@ struct erspan3hdr {
 
 struct tzsphdr {
 	__u8 version;
-	__u8 type; /* 0: a received frame, 1: one sent */
+	__u8 type; /* 0: a received frame, 1: one sent; others carry none, 4 keeps alive */
 	__be16 protocol; /* 1: Ethernet */
 };
 
@@ -118,50 +91,76 @@ static __always_inline int unwrap_vxlan(struct cursor *c, struct frame *frame)
 	return CLAIMED;
 }
 
-/* Takes the IP header of a whole UDP datagram. One take() for both: the verifier loses a merged pointer. */
-static __always_inline bool take_datagram(struct cursor *c, __u32 ethertype)
+/* What the headers inside a gateway's packet say of its length. */
+struct inner_length {
+	bool told;
+	__u32 network; /* bytes from the frame on that belong to the IP packet */
+	__u32 frame; /* and of these to the frame */
+};
+
+/*
+ * Takes the IP header of a whole UDP datagram, and returns the bytes that it says are behind it, or
+ * -1. One take() for both: the verifier loses a merged pointer.
+ */
+static __always_inline int take_datagram(struct cursor *c, __u32 ethertype)
 {
 	struct ipv6hdr *ipv6 = c->pos;
 	struct iphdr *ip = c->pos;
 	__u32 size = sizeof(*ipv6);
+	int len;
 
 	if ((void *)(ip + 1) > c->end)
-		return false;
+		return -1;
 	if (ethertype == ETH_P_IPV6) {
 		if (ipv6->nexthdr != IPPROTO_UDP)
-			return false;
+			return -1;
+		len = bpf_ntohs(ipv6->payload_len);
 	} else {
 		size = ip->ihl * 4;
 		if (ip->protocol != IPPROTO_UDP || ip->frag_off & bpf_htons(IP_FRAGMENT) ||
 		    size < sizeof(*ip))
-			return false;
+			return -1;
+		len = bpf_ntohs(ip->tot_len) - size;
+		if (len < 0)
+			len = 0;
 	}
 	barrier_var(size);
-	return take(c, size & 0x3c);
+	return take(c, size & 0x3c) ? len : -1;
 }
 
 /* An AWS gateway load balancer puts the mirror's VXLAN packet, without Ethernet, into GENEVE. */
-static __always_inline int unwrap_gateway(struct cursor *c, struct frame *frame)
+static __always_inline int unwrap_gateway(struct cursor *c, struct frame *frame,
+					  struct inner_length *inner)
 {
+	const int headers = sizeof(struct udphdr) + sizeof(struct vxlanhdr);
 	struct cursor within = *c;
+	int len = take_datagram(&within, frame->made);
 	struct udphdr *udp;
 
-	if (!take_datagram(&within, frame->made))
+	if (len < 0)
 		return CLAIMED;
 	udp = take(&within, sizeof(*udp));
 	if (!udp || udp->dest != bpf_htons(VXLAN_PORT) || unwrap_vxlan(&within, frame) != CLAIMED)
 		return CLAIMED;
+	if (bpf_ntohs(udp->len) < headers || bpf_ntohs(udp->len) > len)
+		return DROP_MALFORMED;
+	inner->told = true;
+	inner->network = len - headers;
+	inner->frame = bpf_ntohs(udp->len) - headers;
 	frame->made = 0;
 	*c = within;
 	return CLAIMED;
 }
 
-/* RFC 8926 section 3.4. */
-static __always_inline int unwrap_geneve(struct cursor *c, struct frame *frame)
+/* RFC 8926 section 3.4. A gateway is known by the class of its first option. */
+static __always_inline int unwrap_geneve(struct cursor *c, struct frame *frame,
+					 struct inner_length *inner)
 {
 	struct genevehdr *geneve = take(c, sizeof(*geneve));
+	__be16 *option_class = c->pos;
 	__be16 protocol;
 	__u32 options;
+	bool gateway;
 	int verdict;
 
 	if (!geneve || geneve->version_options >> 6)
@@ -172,24 +171,12 @@ static __always_inline int unwrap_geneve(struct cursor *c, struct frame *frame)
 	frame->vni = bpf_ntohl(geneve->vni) >> 8;
 	if (!take(c, options & 0xfc))
 		return DROP_MALFORMED;
+	gateway = options && (void *)(option_class + 1) <= c->end &&
+		  *option_class == bpf_htons(GENEVE_AWS);
 	verdict = found(c, frame, protocol);
-	return verdict == CLAIMED && frame->made ? unwrap_gateway(c, frame) : verdict;
-}
-
-/* RFC 2784 and 2890. */
-static __always_inline struct grehdr *take_gre(struct cursor *c)
-{
-	struct grehdr *gre = take(c, sizeof(*gre));
-
-	if (!gre || gre->flags & bpf_htons(GRE_ROUTING | GRE_VERSION))
-		return NULL;
-	if (gre->flags & bpf_htons(GRE_CHECKSUM) && !take(c, 4))
-		return NULL;
-	if (gre->flags & bpf_htons(GRE_KEY) && !take(c, 4))
-		return NULL;
-	if (gre->flags & bpf_htons(GRE_SEQUENCE) && !take(c, 4))
-		return NULL;
-	return gre;
+	if (verdict != CLAIMED || !frame->made || !gateway)
+		return verdict;
+	return unwrap_gateway(c, frame, inner);
 }
 
 static __always_inline int unwrap_gre(struct cursor *c, struct frame *frame)
@@ -268,9 +255,9 @@ static __always_inline int unwrap_tzsp(struct cursor *c, struct frame *frame)
 	struct tzsphdr *tzsp = take(c, sizeof(*tzsp));
 	struct tzsp_tags tags;
 
-	if (!tzsp || tzsp->version != 1 || tzsp->type > 1)
+	if (!tzsp || tzsp->version != 1)
 		return DROP_MALFORMED;
-	if (tzsp->protocol != bpf_htons(TZSP_ETHERNET))
+	if (tzsp->type > 1 || tzsp->protocol != bpf_htons(TZSP_ETHERNET))
 		return DROP_UNSUPPORTED;
 	tags = (struct tzsp_tags){ .start = c->pos, .end = c->end, .verdict = DROP_MALFORMED };
 	bpf_loop(MAX_TZSP_TAGS, read_tzsp_tag, &tags, 0);
@@ -279,13 +266,14 @@ static __always_inline int unwrap_tzsp(struct cursor *c, struct frame *frame)
 	return CLAIMED;
 }
 
-static __always_inline int unwrap_type(struct cursor *c, __u32 type, struct frame *frame)
+static __always_inline int unwrap_type(struct cursor *c, __u32 type, struct frame *frame,
+				       struct inner_length *inner)
 {
 	switch (type) {
 	case SOURCE_VXLAN:
 		return unwrap_vxlan(c, frame);
 	case SOURCE_GENEVE:
-		return unwrap_geneve(c, frame);
+		return unwrap_geneve(c, frame, inner);
 	case SOURCE_GRE:
 		return unwrap_gre(c, frame);
 	case SOURCE_ERSPAN:
@@ -297,21 +285,13 @@ static __always_inline int unwrap_type(struct cursor *c, __u32 type, struct fram
 	}
 }
 
-/* Pointers are subtracted as 64 bits: the verifier allows no other way. */
-static __always_inline __u32 distance(const void *from, const void *to)
-{
-	__u64 bytes = to - from;
-
-	barrier_var(bytes);
-	return bytes;
-}
-
 /*
  * frame->len comes in as the packet's length and leaves as the frame's: what the IP and UDP headers
- * say, which must not be more than there is.
+ * say, and those of a gateway, which must not be more than there is.
  */
 static __always_inline int unwrap_tunnel(struct cursor c, __u32 type, struct frame *frame)
 {
+	struct inner_length inner = {};
 	void *start = c.pos;
 	struct carrier carrier;
 	struct udphdr *udp;
@@ -330,7 +310,7 @@ static __always_inline int unwrap_tunnel(struct cursor c, __u32 type, struct fra
 	}
 	if (payload > frame->len - outer)
 		return DROP_MALFORMED;
-	verdict = unwrap_type(&c, type, frame);
+	verdict = unwrap_type(&c, type, frame, &inner);
 	if (verdict != CLAIMED)
 		return verdict;
 	frame->offset = distance(start, c.pos);
@@ -341,7 +321,10 @@ static __always_inline int unwrap_tunnel(struct cursor c, __u32 type, struct fra
 	tunnel = frame->offset - outer;
 	if (payload < tunnel + (frame->made ? 1 : ETH_HLEN))
 		return DROP_MALFORMED;
-	frame->len = payload - tunnel;
+	payload -= tunnel;
+	if (inner.told && (inner.network > payload || inner.frame < ETH_HLEN))
+		return DROP_MALFORMED;
+	frame->len = inner.told ? inner.frame : payload;
 	return CLAIMED;
 }
 

@@ -50,13 +50,43 @@ static __always_inline int xdp_wrap(struct xdp_md *ctx, struct cpu_state *cpu,
 		__builtin_memcpy(data, &outer.v6, sizeof(outer.v6));
 	else
 		__builtin_memcpy(data, &outer.v4, sizeof(outer.v4));
-	if (frame->made)
-		__builtin_memcpy(data + outer_len(), &link, sizeof(link));
-	else if (strip)
-		__builtin_memcpy(data + outer_len(), &link, MAC_ADDRESSES);
+	data += outer_len();
+	barrier_var(data); /* verifiers lose the check above on the way here */
+	if (frame->made && data + sizeof(link) <= end)
+		__builtin_memcpy(data, &link, sizeof(link));
+	else if (strip && data + MAC_ADDRESSES <= end)
+		__builtin_memcpy(data, &link, MAC_ADDRESSES);
 	if (!config.tmeter.udp_checksum)
 		return SENT;
 	return xdp_checksum(ctx, sizeof(struct udphdr) + sizeof(struct vxlanhdr) + inner_len);
+}
+
+/* Functions of their own for the verifier, which else looks at them for each way to get here. */
+__noinline int xdp_is_open_inside(struct xdp_md *ctx, __u32 at, __u32 protocol)
+{
+	void *data = (void *)(long)ctx->data;
+	struct cursor c = { data + (at & 0x7ff), (void *)(long)ctx->data_end };
+
+	return is_open_inside(c, protocol);
+}
+
+__noinline int xdp_parse(struct xdp_md *ctx, __u32 at, __u32 made, struct flow *flow)
+{
+	void *data = (void *)(long)ctx->data;
+	struct cursor c = { data + (at & MAX_OFFSET), (void *)(long)ctx->data_end };
+
+	if (!flow)
+		return 0;
+	parse_flow(c, made, false, flow);
+	return 0;
+}
+
+static __always_inline bool xdp_is_partial(struct xdp_md *ctx, const struct frame *frame,
+					   const struct flow *flow)
+{
+	return flow->partial ||
+	       (flow->overlay &&
+		xdp_is_open_inside(ctx, frame->offset + flow->overlay_at, flow->overlay));
 }
 
 /* What this program leaves to tc, it leaves with the whole flow: what is passed up waits on its way. */
@@ -66,7 +96,7 @@ static __always_inline bool needs_tc(struct xdp_md *ctx, struct cpu_state *cpu,
 {
 	bool oversize = inner_len + outer_overhead() > config.tmeter.path_mtu;
 
-	return oversize || flow->partial || find_hop(ctx, cpu, now) != HOP_KNOWN;
+	return oversize || xdp_is_partial(ctx, frame, flow) || find_hop(ctx, cpu, now) != HOP_KNOWN;
 }
 
 static __always_inline int xdp_forward(struct xdp_md *ctx, struct cursor packet,
@@ -76,27 +106,28 @@ static __always_inline int xdp_forward(struct xdp_md *ctx, struct cursor packet,
 	struct cpu_state *cpu = this_cpu();
 	__u32 strip, inner_len, in_reach;
 	struct flow_way *way;
-	struct flow flow;
+	struct flow flow = {};
 	int verdict;
 
 	verdict = unwrap(packet, source, frame);
 	if (verdict != CLAIMED)
 		return verdict;
-	packet.pos += frame->offset & 0x1ff;
-	in_reach = packet.end - packet.pos;
-	if (in_reach > frame->len) /* bytes behind the frame: tc trims them */
-		return SLOW;
-	parse_flow(packet, frame->made, &flow);
+	in_reach = distance(packet.pos, packet.end) - frame->offset;
+	xdp_parse(ctx, frame->offset, frame->made, &flow);
 	frame->telephony = flow.telephony;
-	if (flow.loop)
-		return DROP_LOOP;
+	if (in_reach <= frame->len) { /* else what was read may lie behind the frame */
+		if (flow.deep)
+			return DROP_MALFORMED;
+		if (flow.loop)
+			return DROP_LOOP;
+	}
 	strip = unwanted_tags(source, &flow);
 	inner_len = frame->len - strip + (frame->made ? sizeof(struct ethhdr) : 0);
 	way = find_way(flow.hash);
 	if (!way || !cpu || way->slow_until > now)
 		return SLOW;
-	/* Less in reach: the frame lies in several buffers. */
-	if (in_reach < frame->len || needs_tc(ctx, cpu, frame, &flow, inner_len, now)) {
+	/* Less in reach: the frame lies in several buffers. More: tc trims what is behind it. */
+	if (in_reach != frame->len || needs_tc(ctx, cpu, frame, &flow, inner_len, now)) {
 		remember_way(&way->slow_until, now);
 		return SLOW;
 	}

@@ -71,7 +71,7 @@ def _apply(options: Options, netlink: IPRoute, wanted: Wanted) -> None:
         host, warnings = hold(wanted.file, options.instance, netlink)
         if wanted.network:  # otherwise they have been shown before
             _warn(warnings)
-        with confirm.within(options.instance, host.netns, seconds):
+        with confirm.within(options.instance, wanted.file, host, seconds):
             done = apply(wanted.file, options.instance, netlink, host.route)
     _warn(done.warnings)
 

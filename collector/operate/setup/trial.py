@@ -18,8 +18,8 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from collector.control import confirm
-from collector.control.apply import alone
 from collector.control.config import load_text
+from collector.control.lock import alone
 from collector.control.notes import instance_folder, read_notes, read_text
 from collector.control.observed import boottime
 from collector.datapath.libbpf import BpfError
