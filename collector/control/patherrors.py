@@ -39,7 +39,8 @@ class PathError:
 class PathErrors:
     """A thread that reads ICMP errors until `stop`; it sleeps in the kernel while none come.
 
-    `on_new` is called in it after each round of reading that found some: at most once in `quiet` seconds.
+    `on_new` is called in it after a round of reading that found another kind, or another word of it: at most
+    once in `quiet` seconds.
     Raises HostError without CAP_NET_RAW.
     """
 
@@ -107,7 +108,7 @@ class PathErrors:
                 in_words(error, self._t_meter),
             )  # fmt: skip
             self._seen = MappingProxyType({**self._seen, error.kind: told})
-        return True
+        return before is None or before.words != told.words
 
 
 def _open(opened: ExitStack) -> list[tuple[int, socket.socket]]:
