@@ -179,9 +179,9 @@ class Agent:
         self._observe(trouble, netlink)
 
     def _observe(self, waiting: str, netlink: IPRoute) -> None:
-        self.monitor.observe(self.choice, self.running, self.resolver.trouble, waiting)
-        self.systemd.status(waiting.partition("\n")[0] or self.monitor.summary)
         try:
+            self.monitor.observe(self.choice, self.running, self.resolver.trouble, waiting)
+            self.systemd.status(waiting.partition("\n")[0] or self.monitor.summary)
             self.journal.state(read_status(self.instance, netlink))
         except (CollectorError, BpfError, NetlinkError, OSError) as error:
             self.journal.trouble(waiting or f"could not read this host's state: {error}")
