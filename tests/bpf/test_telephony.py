@@ -96,6 +96,15 @@ KINDS = {
 }  # fmt: skip
 
 
+BEHIND_AN_EXTENSION = bytes(
+    Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+    / IPv6(src="2001:db8::10", dst="2001:db8::20")
+    / IPv6ExtHdrDestOpt()
+    / UDP(sport=5060, dport=5060)
+    / Raw(OPTIONS)
+)
+
+
 def moved(datapath: Datapath, hook: Hook, packet: bytes) -> set[str]:
     """Which of the times became the present. Within one tick none moves twice."""
     before = datapath.last_seen()
@@ -123,9 +132,7 @@ def test_what_it_is(site: Site, hook: Hook, name: str) -> None:
 
 
 def test_an_extension_header_before_it(site: Site, hook: Hook) -> None:
-    link, network = Ether(), IPv6(src="2001:db8::10", dst="2001:db8::20")
-    sip = bytes(link / network / IPv6ExtHdrDestOpt() / UDP(sport=5060, dport=5060) / Raw(OPTIONS))
-    assert moved(fresh(site), hook, sip) == {"frame", "sip"}
+    assert moved(fresh(site), hook, BEHIND_AN_EXTENSION) == {"frame", "sip"}
 
 
 def test_in_a_tunnel(site: Site, hook: Hook) -> None:
