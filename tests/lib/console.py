@@ -8,11 +8,12 @@ import pty
 import re
 import select
 import struct
+import subprocess
 import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +63,18 @@ class Console:
         self.type(keys + "\r")
         return seen
 
+    def interrupt(self) -> None:
+        """As a person does who sees that it goes on: in the moment before it reads, the first can be lost."""
+        deadline = time.monotonic() + 30
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, f"Ctrl-C does not end it:\n{self.whole}"
+            self.type("\x03")
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+
     def end(self, code: int) -> str:
         """What it still said. Nothing that it said is wider than the screen."""
-        while self._read():
+        while select.select([self.terminal], [], [], 60)[0] and self._read():
             pass
         assert self.process.wait(10) == code, self.whole
         lines = re.split("[\r\n]", re.sub(r"\x1b\[[0-9]*[A-Z]", "", self.whole))

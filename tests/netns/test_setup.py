@@ -246,7 +246,7 @@ def test_another_setup_can_answer(rig: Rig) -> None:
     assert rig.tool.file.read_text() == WRITTEN
 
 
-@pytest.mark.parametrize("leave", ["\x03", "HUP"])
+@pytest.mark.parametrize("leave", ["Ctrl-C", "HUP"])
 def test_leaving_while_nics_are_watched_leaves_them_as_they_were(rig: Rig, leave: str) -> None:
     rig.collector.down("eth1")
     before = state(rig)
@@ -257,7 +257,7 @@ def test_leaving_while_nics_are_watched_leaves_them_as_they_were(rig: Rig, leave
         if leave == "HUP":
             at.process.send_signal(signal.SIGHUP)
         else:
-            at.type(leave)
+            at.interrupt()
         at.end(1)
     assert state(rig) == before
     assert trial.read(rig.tool.instance) is None
@@ -349,7 +349,7 @@ def test_ctrl_c_at_every_question_changes_nothing(rig: Rig) -> None:
     with console(rig) as at:
         answer_all(at)
         at.expect("Number [1]: ")
-        at.type("\x03")
+        at.interrupt()
         assert at.end(1).endswith("\nNothing was changed.\n")
     assert state(rig) == before
 
@@ -370,7 +370,7 @@ def test_what_this_host_cannot_do_leads_back_to_the_questions(rig: Rig) -> None:
         at.answer("yes or no [no]: ", "back")
         at.answer(f"Address [{COLLECTOR}]: ", T_METER)
         at.expect("yes or no [no]: ")
-        at.type("\x03")
+        at.interrupt()
         at.end(1)
 
 
