@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -64,7 +65,7 @@ class Console:
         return seen
 
     def interrupt(self) -> None:
-        """As a person does who sees that it goes on: in the moment before it reads, the first can be lost."""
+        """Again where it goes on, as a person would."""
         deadline = time.monotonic() + 30
         while self.process.poll() is None:
             assert time.monotonic() < deadline, f"Ctrl-C does not end it:\n{self.whole}"
@@ -102,10 +103,21 @@ def console(
         *python,
         *options,
     ]
-    process = rig.collector.start(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    with _interruptible():
+        process = rig.collector.start(command, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     try:
         yield Console(process, ours)
     finally:
         stop(process)
         os.close(ours)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """What is started by a shell in the background ignores Ctrl-C, and so would its children."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
