@@ -1,12 +1,14 @@
 # Tools: the programs that build, in a root of their own
 
-mirror=${MIRROR:-http://deb.debian.org/debian}
-security=${SECURITY_MIRROR:-http://deb.debian.org/debian-security}
-sources=(
-    "deb $mirror trixie main"
-    "deb $mirror trixie-updates main"
-    "deb $security trixie-security main"
-)
+# Debian's own archives, with updates and security, unless another one is named, as of a certain day.
+sources=()
+if [ -n "${MIRROR:-}" ]; then
+    sources=(
+        "deb $MIRROR trixie main"
+        "deb $MIRROR trixie-updates main"
+        "deb ${SECURITY_MIRROR:?say where the security updates are, too} trixie-security main"
+    )
+fi
 install_debian() {
     local list=$1 folder=$2
     mkdir -p "$cache/packages"
