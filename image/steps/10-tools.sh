@@ -1,14 +1,14 @@
 # Tools: the programs that build, in a root of their own
 
-# Debian's own archives, with updates and security, unless another one is named, as of a certain day.
-sources=()
-if [ -n "${MIRROR:-}" ]; then
-    sources=(
-        "deb $MIRROR trixie main"
-        "deb $MIRROR trixie-updates main"
-        "deb ${SECURITY_MIRROR:?say where the security updates are, too} trixie-security main"
-    )
-fi
+# The archives that this machine's apt uses, unless others are named, as of a certain day.
+archives() { apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' | sort -u; }
+mirror=${MIRROR:-$(archives | grep --invert-match security | sed 1q)}
+security=${SECURITY_MIRROR:-$(archives | grep security | sed 1q)}
+sources=(
+    "deb $mirror trixie main"
+    "deb $mirror trixie-updates main"
+    "deb $security trixie-security main"
+)
 install_debian() {
     local list=$1 folder=$2
     mkdir -p "$cache/packages"
