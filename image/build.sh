@@ -62,7 +62,7 @@ listed() {
     sed 's/[[:space:]]*#.*//; /^$/d' "$1"
 }
 
-# Runs a program of the tools' root, where this build's folder is /work.
+# Runs a program of the tools' root, where this build's folder is /build.
 tool() {
     chroot "$tools" "$@"
 }

@@ -35,7 +35,7 @@ else
     mkdir "$tools"
     tar --extract --file "$packed" --directory "$tools"
 fi
-mkdir "$tools/work"
-mount --bind "$work" "$tools/work"
+mkdir "$tools/build"
+mount --bind "$work" "$tools/build"
 mount -t proc proc "$tools/proc"
 mount --bind /dev "$tools/dev"

@@ -19,12 +19,12 @@ cp "$tools/usr/lib/shim/mmx64.efi.signed" "$work/esp/EFI/BOOT/mmx64.efi"
 cp "$tools/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed" "$work/esp/EFI/BOOT/grubx64.efi"
 cp "$image/disk/grub.cfg" "$work/esp/EFI/debian/grub.cfg"
 cp -r "$image/disk/repart" "$work/repart"
-tool grub-editenv /work/env/grubenv create
-tool grub-editenv /work/env/grubenv set "ORDER=A B" A_OK=1 A_TRY=0 B_OK=0 B_TRY=0
+tool grub-editenv /build/env/grubenv create
+tool grub-editenv /build/env/grubenv set "ORDER=A B" A_OK=1 A_TRY=0 B_OK=0 B_TRY=0
 find "$work/esp" "$work/env" -exec touch --date "@$SOURCE_DATE_EPOCH" {} +
 
 # What grub-install would do, without a device: core.img in the first partition, boot.img in sector 0 pointing there.
-tool grub-mkimage --format i386-pc --prefix '(,gpt2)/EFI/debian' --output /work/core.img \
+tool grub-mkimage --format i386-pc --prefix '(,gpt2)/EFI/debian' --output /build/core.img \
     $(listed "$image/disk/grub-modules.list")
 truncate --size=%512 "$work/core.img"
 little_endian $((first + 1)) | patch "$work/core.img" $((0x1f4))
@@ -35,7 +35,7 @@ printf '\x90\x90' | patch "$work/boot.img" $((0x66))
 seed=5f1c4f5b-3c6e-4c0b-9a3c-8a8f1d6f7b10
 tool env "SYSTEMD_REPART_MKFS_OPTIONS_EXT4=-E hash_seed=$seed" "SYSTEMD_REPART_MKFS_OPTIONS_EXT2=-E hash_seed=$seed" \
     systemd-repart --offline=yes --empty=create --size=auto --sector-size=512 --seed="$seed" \
-    --definitions=/work/repart --dry-run=no --no-pager "/work/$name.raw"
-[ "$(tool sfdisk --dump "/work/$name.raw" | sed -n 's/.*raw1 : start= *\([0-9]*\),.*/\1/p')" = "$first" ] ||
+    --definitions=/build/repart --dry-run=no --no-pager "/build/$name.raw"
+[ "$(tool sfdisk --dump "/build/$name.raw" | sed -n 's/.*raw1 : start= *\([0-9]*\),.*/\1/p')" = "$first" ] ||
     fail "The partition of GRUB for BIOS does not begin at sector $first."
 head --bytes 440 "$work/boot.img" | patch "$work/$name.raw" 0
