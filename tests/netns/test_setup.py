@@ -6,7 +6,7 @@ import os
 import pwd
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -278,7 +278,10 @@ class Managed:
     def state(self) -> tuple[list[str], dict[str, str]]:
         """eth0's addresses, and all files."""
         messages = self.rig.collector.ipr.get_addr(index=self.rig.collector.index("eth0"))
-        files = {str(each.relative_to(self.folder)): each.read_text() for each in self.folder.glob("*/*")}
+        files = {}
+        for each in self.folder.glob("*/*"):
+            with suppress(FileNotFoundError):  # setup may take it back just now
+                files[str(each.relative_to(self.folder))] = each.read_text()
         return [message.get_attr("IFA_ADDRESS") for message in messages], files
 
 
