@@ -87,7 +87,8 @@ def assert_blank(vm: Vm) -> None:
 def configure(vm: Vm, hook: str) -> None:
     text = configuration(hook)
     vm.succeed(f"cat > {FILE} <<'END'\n{text}END\nsystemctl reload collector")
-    vm.wait_until(f'collector status --json | grep \'"hook": "{hook}"\'')
+    attached = {"xdp": "xdp-native", "tc": "tc"}[hook]
+    vm.wait_until(f'collector status --json | grep \'"hook": "{attached}"\'')
 
 
 def mirrored() -> list[bytes]:
