@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import tarfile
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.lib.appliance import (
-    MIRROR,
     NETWORKS,
     UPLINK,
     answer_arp,
@@ -24,8 +22,8 @@ from tests.lib.appliance import (
     assert_healthy,
     configure,
     disk_on,
-    is_to_tmeter,
     mirrored,
+    seconds_to_forwarding,
 )
 from tests.lib.vm import Machine, Vm
 
@@ -92,16 +90,6 @@ def test_bios(folder: Path) -> None:
         assert identity(vm) == first
         assert 800 < small < 1000
         assert 1024 - 50 < data_size(vm) - small <= 1024
-
-
-def seconds_to_forwarding(vm: Vm) -> float:
-    """From power on until the first frame has gone the whole way."""
-    frame = mirrored()[0]
-    while True:
-        vm.nics[MIRROR].send(frame)
-        if vm.nics[UPLINK].got(is_to_tmeter, 0.5):
-            return time.monotonic() - vm.powered
-        vm.require_running()
 
 
 @pytest.mark.parametrize("machine", [SECURE, VMWARE, HYPERV], ids=lambda machine: machine.name)
