@@ -45,11 +45,11 @@ HYPERV = Machine(
     firmware="secure",
     nic="e1000e",
 )
+# By BIOS: Debian's UEFI for QEMU knows no PVSCSI; VMware's own does.
 VMWARE = Machine(
-    "the OVA's disk, UEFI, PVSCSI, VMXNET3",
+    "the OVA's disk, BIOS, PVSCSI, VMXNET3",
     disk=("-drive", "file={disk},format={format},if=none,id=disk",
           "-device", "pvscsi", "-device", "scsi-hd,drive=disk"),
-    firmware="uefi",
     nic="vmxnet3",
 )  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_bios(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("machine", [SECURE, VMWARE, HYPERV], ids=lambda machine: machine.name)
-def test_uefi(machine: Machine, folder: Path) -> None:
+def test_other_machines(machine: Machine, folder: Path) -> None:
     disk = unpacked(machine, folder)
     with Vm(machine, disk, folder / "vm", NETWORKS) as vm:
         answer_arp(vm.nics[UPLINK])
