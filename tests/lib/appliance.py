@@ -78,7 +78,12 @@ def assert_blank(vm: Vm) -> None:
     assert vm.succeed("collector status") == "not configured: nothing is forwarded"
     version = vm.succeed(". /etc/os-release; echo $IMAGE_VERSION")
     text = vm.wait_until("cat /run/issue.d/appliance.issue")
-    for words in (f"VXLAN collector {version}", "State        not configured", vm.nics[0].mac, FILE):
+    for words in (
+        f"VXLAN collector {version}",
+        "State        not configured",
+        vm.nics[0].mac,
+        "sudo collector setup",
+    ):
         assert words in text
     vm.wait_until("grep --quiet 'State  *not configured' /dev/vcs1")
     if vm.console:
