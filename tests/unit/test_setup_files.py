@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from collector.control.config import load_text, parse
+from collector.control.files import replace_file
 from collector.errors import HostError
 from collector.operate.setup import network
 from collector.operate.setup.bus import reload_networkd
 from collector.operate.setup.facts import Facts, NicFacts
-from collector.operate.setup.files import replace_file
 from collector.operate.setup.keys import _append, parse_key
 from collector.operate.setup.review import changes, summary
 from collector.operate.setup.wanted import wanted
