@@ -25,6 +25,7 @@ from collector.control.confirm import seconds_left, take_back
 from collector.control.follow import Eyes, Look
 from collector.control.host import read_host
 from collector.control.journal import Journal, set_up
+from collector.control.lastgood import LastGood
 from collector.control.lock import BusyError, alone
 from collector.control.monitor import Monitor
 from collector.control.names import Resolver
@@ -53,7 +54,7 @@ class Agent:
         self.instance = instance
         self.folder = instance_folder(instance)
         self.presence = Presence(instance)
-        self.choice = Choice(path, self.folder)
+        self.choice = Choice(path, self.folder, LastGood(instance))
         self.systemd = Systemd()
         self.journal = Journal()
         self.doorbell = Doorbell()
@@ -124,6 +125,8 @@ class Agent:
         self.choice.read()
         if self.choice.file_error:
             log.error("%s", self.choice.file_error)
+        if self.choice.is_from_before:
+            log.warning("what was applied before this machine restarted is used instead")
         self.settled = None
 
     def _look(self) -> None:
@@ -159,6 +162,7 @@ class Agent:
         eyes = Eyes(self.instance, netlink, self.resolver.address)
         done = eyes.look(self.choice.file, self.choice.runs, self.settled)
         self.choice.settle()
+        self.choice.keep()
         return done
 
     def _take_back_when_due(self, netlink: IPRoute) -> None:
