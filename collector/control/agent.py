@@ -32,6 +32,7 @@ from collector.control.names import Resolver
 from collector.control.notes import instance_folder, read_notes
 from collector.control.notify import ALIVE, READY, STOPPING, Systemd
 from collector.control.presence import Presence
+from collector.control.refused import refused
 from collector.control.state import State
 from collector.control.status import read_status
 from collector.control.watch import Doorbell
@@ -186,7 +187,7 @@ class Agent:
         try:
             self.monitor.observe(self.choice, self.running, self.resolver.trouble, waiting)
             self.systemd.status(waiting.partition("\n")[0] or self.monitor.summary)
-            self.journal.state(read_status(self.instance, netlink))
+            self.journal.state(read_status(self.instance, netlink), refused())
         except (CollectorError, BpfError, NetlinkError, OSError) as error:
             self.journal.trouble(waiting or f"could not read this host's state: {error}")
 

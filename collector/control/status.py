@@ -16,6 +16,7 @@ from collector.control.lock import unchanged
 from collector.control.notes import Known, instance_folder
 from collector.control.observed import Observed, boottime, read_observed
 from collector.control.plan import interface_name
+from collector.control.refused import refused
 from collector.control.state import AT_SPLITTER, Place
 from collector.datapath import counters, tmeter
 from collector.datapath.attach import BYSTANDER, Hook
@@ -130,6 +131,7 @@ def _notices(host: Host, observed: Observed | None) -> Iterator[str]:
         yield "the last apply was not confirmed in time: the configuration before it is in use again"
     if observed:
         yield from filter(None, (observed.file_error, observed.name_error, observed.listen_error))
+    yield from filter(None, [refused()])
 
 
 def _absent(known: Known, counted: counters.SourceCounters, now: float) -> SourceStatus:

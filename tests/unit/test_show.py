@@ -56,6 +56,13 @@ def test_a_blank_appliance(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys) == "not configured: nothing is forwarded\n"
 
 
+def test_a_blank_one_whose_file_was_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    print_status(Report(replace(BLANK, notices=("a configuration from here was refused",)), {}))
+    assert printed(capsys) == (
+        "not configured: nothing is forwarded\n  * a configuration from here was refused\n"
+    )
+
+
 def test_a_healthy_one_with_rates(capsys: pytest.CaptureFixture[str]) -> None:
     print_status(Report(HEALTHY, {"pbx": Rate(50_000.4, 85_600_000.0), "aws": Rate(0, 0)}))
     assert (
