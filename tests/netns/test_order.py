@@ -72,6 +72,8 @@ def test_a_file_sent_in_superframes_is_complete_at_the_t_meter(hook: str) -> Non
         with rig.tap() as tap, Tap(rig.collector, "eth1") as at_tc:
             transfer(phone, pbx, PBX, PBX_PORT, FILE)
             wait_for(lambda: stream(tap.frames()) == FILE, "the whole file in the mirrored frames")
+            # The ends of both connections may still be on their way.
+            wait_for(lambda: len(tap.frames()) == rig.tool.status().sent, "all frames")
             frames = tap.frames()
             assert any(len(frame) > mirrored.LARGEST for frame in at_tc.frames()) == (hook == "tc")
         assert max(map(len, frames)) <= mirrored.LARGEST
