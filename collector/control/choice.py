@@ -28,6 +28,11 @@ class Choice:
         differs = self._runs and _text(self._runs) != _text(self.file)
         return self._runs if differs else None
 
+    @property
+    def is_blank(self) -> bool:
+        """Nothing is wanted: that is not so where there is a file that cannot be used."""
+        return not self.file.config.sources and self.file_error in ("", _REMOVED)
+
     def read(self) -> None:
         """Anew from the file, at the start and when asked to. What cannot be used leaves what runs."""
         self.settle()
