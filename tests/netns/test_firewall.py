@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,25 +33,46 @@ class Peer:
 
     def __init__(self, machine: Namespace, ifname: str, host: str) -> None:
         self._machine, self._ifname, self._host = machine, ifname, host
-        self._address = host.rpartition(".")[0] + ".77"
+        network = host.rpartition(".")[0]
+        self._address, self._other_address = f"{network}.77", f"{network}.78"
+        self._ports = itertools.count(40000)
 
     def is_let_in(self, port: int) -> bool:
         """Frames stay in order: when the ARP request behind it is answered, so is it, or it never will be."""
-        ask = Ether(src=PEER_MAC, dst="ff:ff:ff:ff:ff:ff") / ARP(
-            hwsrc=PEER_MAC, psrc=self._address, pdst=self._host
-        )
-        answer = self._exchange([ask])[0]
-        syn = IP(src=self._address, dst=self._host) / TCP(sport=40000 + port % 1000, dport=port, flags="S")
-        frames = self._exchange([Ether(src=PEER_MAC, dst=answer.src) / syn, ask])
-        return any(TCP in each and int(each[TCP].flags) == FLAGS_SYN_ACK for each in frames)
+        sport = next(self._ports)  # another each time: an earlier SYN may still be answered again
+        syn = IP(src=self._address, dst=self._host) / TCP(sport=sport, dport=port, flags="S")
+        with _on_one_cpu(), Tap(self._machine, self._ifname, _is_for_peer) as tap:
+            mac = self._ask(tap, self._address)
+            send(self._machine, self._ifname, [bytes(Ether(src=PEER_MAC, dst=mac) / syn)])
+            self._ask(tap, self._other_address)
+            segments = [each[TCP] for each in map(Ether, tap.frames()) if TCP in each]
+        return [int(each.flags) for each in segments if each.dport == sport] == [FLAGS_SYN_ACK]
 
-    def _exchange(self, frames: list[Ether]) -> list[Ether]:
-        """What comes back, up to the answer to an ARP request; that is the first."""
-        with Tap(self._machine, self._ifname, _is_for_peer) as tap:
-            send(self._machine, self._ifname, map(bytes, frames))
-            wait_for(lambda: any(ARP in Ether(each) for each in tap.frames()), "an answer to ARP")
-            found = [Ether(each) for each in tap.frames()]
-        return sorted(found, key=lambda each: ARP not in each)
+    def _ask(self, tap: Tap, address: str) -> str:
+        """The host's MAC address; asked again and again, as a cable that was just put in takes its time."""
+        ask = ARP(hwsrc=PEER_MAC, psrc=address, pdst=self._host)
+        frame = bytes(Ether(src=PEER_MAC, dst="ff:ff:ff:ff:ff:ff") / ask)
+        answers: list[str] = []
+
+        def is_answered() -> bool:
+            send(self._machine, self._ifname, [frame])
+            found = [each for each in map(Ether, tap.frames()) if ARP in each and each[ARP].pdst == address]
+            answers.extend(each.src for each in found)
+            return bool(answers)
+
+        wait_for(is_answered, "an answer to ARP")
+        return answers[0]
+
+
+@contextmanager
+def _on_one_cpu() -> Iterator[None]:
+    """Each CPU has a queue of its own for what a veth brings: through one of them, frames stay in order."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def _is_for_peer(frame: bytes) -> bool:
