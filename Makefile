@@ -21,6 +21,7 @@ TEST_PACKAGES += tcpdump          # receives without our code
 TEST_PACKAGES += bpftool          # looks at programs, maps and links without our code
 TEST_PACKAGES += ethtool          # looks at offloads without our code
 TEST_PACKAGES += openssl          # makes certificates
+TEST_PACKAGES += nftables         # is the appliance's packet filter
 TEST_PACKAGES += systemd-container  # boots a Debian to install the package in
 
 DEB_PACKAGES += mmdebstrap        # makes the Debian that each package is built in
@@ -104,11 +105,12 @@ demo: root-demo packages-demo setup ## show the whole path of a telephone call o
 
 test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run every test but the images' (root)
 	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest \
-		--ignore=tests/appliance/test_boot.py $(ARGS)
+		--ignore=tests/appliance/test_boot.py --ignore=tests/appliance/test_follow.py $(ARGS)
 
 test-image: root-test-image packages-test packages-image setup $(VENV)/.test $(IMAGES) ## build the images, and start them (root)
 	$(call need_packages,$(IMAGE_TEST_PACKAGES),test-image)
-	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/appliance/test_boot.py $(ARGS)
+	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest \
+		tests/appliance/test_boot.py tests/appliance/test_follow.py $(ARGS)
 
 test-quick: setup $(VENV)/.test ## run the tests that take seconds and need no root
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/unit $(ARGS)

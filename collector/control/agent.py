@@ -29,6 +29,7 @@ from collector.control.lastgood import LastGood
 from collector.control.lock import BusyError, alone
 from collector.control.monitor import Monitor
 from collector.control.names import Resolver
+from collector.control.needs import NeedsFile, needs_of
 from collector.control.notes import instance_folder, read_notes
 from collector.control.notify import ALIVE, READY, STOPPING, Systemd
 from collector.control.presence import Presence
@@ -58,6 +59,7 @@ class Agent:
         self.choice = Choice(path, self.folder, LastGood(instance))
         self.systemd = Systemd()
         self.journal = Journal()
+        self.needs = NeedsFile()
         self.doorbell = Doorbell()
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.resolver = Resolver(self.ring)
@@ -187,7 +189,8 @@ class Agent:
         try:
             self.monitor.observe(self.choice, self.running, self.resolver.trouble, waiting)
             self.systemd.status(waiting.partition("\n")[0] or self.monitor.summary)
-            self.journal.state(read_status(self.instance, netlink), refused())
+            status = read_status(self.instance, netlink)
+            self.journal.state(status, refused(), self.needs.write(needs_of(self.choice, status)))
         except (CollectorError, BpfError, NetlinkError, OSError) as error:
             self.journal.trouble(waiting or f"could not read this host's state: {error}")
 

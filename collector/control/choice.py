@@ -36,14 +36,14 @@ class Choice:
         return self._runs or self._ran
 
     @property
-    def is_blank(self) -> bool:
-        """Nothing is wanted: that is not so where there is a file that cannot be used."""
-        return not self.file.config.sources and self.file_error in ("", _REMOVED)
-
-    @property
     def is_from_before(self) -> bool:
         """What is followed ran before this machine restarted, and the file is not used."""
         return bool(self.file_error) and self.file is self._ran
+
+    @property
+    def is_blank(self) -> bool:
+        """Nothing is wanted: that is not so where there is a file that cannot be used."""
+        return not self.file.config.sources and self.file_error in ("", _REMOVED)
 
     def read(self) -> None:
         """Anew from the file, at the start and when asked to. What cannot be used leaves what runs."""

@@ -122,6 +122,19 @@ def test_what_is_done_by_hand_is_followed(kernel: Kernel, file: Path) -> None:
     assert (chosen.file, chosen.file_error) == (BLANK, removed)
 
 
+def test_blank_is_what_nobody_wants_otherwise(kernel: Kernel, file: Path) -> None:
+    assert read(file).is_blank
+    file.write_text("version: 2\n")
+    assert not read(file).is_blank
+    file.write_text(TWELVE)
+    kernel.configuration = TWELVE
+    chosen = read(file)
+    assert not chosen.is_blank
+    kernel.configuration = None
+    assert chosen.refresh(wiped=False)
+    assert chosen.is_blank
+
+
 def test_what_is_wiped_away_is_not_removed(kernel: Kernel, file: Path) -> None:
     file.write_text(TWELVE)
     kernel.configuration = TWELVE

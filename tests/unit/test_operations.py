@@ -26,6 +26,7 @@ SPEAKERS: dict[str, tuple[str, ...]] = {
     "control/choice.py": ("read", "refresh", "_objection", "_REMOVED"),
     "control/lastgood.py": (),
     "control/refused.py": ("refused",),
+    "control/files.py": ("replace_file",),
     "control/names.py": ("resolve", "lookup", "address"),
     "control/probe.py": (),
     "control/patherrors.py": ("in_words", "_too_large", "_WORDS"),
