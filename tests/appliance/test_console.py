@@ -64,7 +64,10 @@ def vm() -> Iterator[Vm]:
 def test_a_person_sets_it_up(vm: Vm) -> None:
     answer_arp(vm.nics[UPLINK])
     person = Person(vm)
-    assert "there is no password yet, and you choose one." in person.expect("sudo collector setup")
+    assert "Log in as admin. There is no password yet: you choose it." in person.expect(
+        "Then: sudo collector setup"
+    )
+    assert_a_key_needs_no_password(vm)
     log_in(person)
     person.type("sudo collector setup\r")
     uplink, mirror = vm.succeed("ls -d /sys/class/net/*/device | cut -d / -f 5").split()
@@ -89,6 +92,19 @@ def test_a_person_sets_it_up(vm: Vm) -> None:
     assert_set_up(vm)
 
 
+def assert_a_key_needs_no_password(vm: Vm) -> None:
+    """Nobody has chosen one yet: by SSH that hinders no key, and helps nobody else."""
+    vm.succeed("ssh-keygen -q -t ed25519 -N '' -C first -f /run/key")
+    vm.succeed("install -d -o admin -g admin -m 700 /home/admin/.ssh")
+    vm.succeed("install -o admin -g admin -m 600 /run/key.pub /home/admin/.ssh/authorized_keys")
+    ssh = "ssh -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+    vm.wait_until("systemctl is-active ssh.service")
+    assert vm.succeed(f"{ssh} -i /run/key admin@localhost sudo --non-interactive id --user") == "0"
+    code, said = vm.execute(f"{ssh} admin@localhost true")
+    assert (code, said.strip()) == (255, "admin@localhost: Permission denied (publickey).")
+    assert vm.succeed("systemctl list-units --failed --plain --no-legend") == ""
+
+
 def log_in(person: Person) -> None:
     """Without a password, but one has to be chosen; a poor one is refused."""
     person.answer("collector login: ", "admin")
@@ -108,7 +124,7 @@ def counts_show(person: Person, vm: Vm, mirror: str) -> None:
 
 
 def assert_set_up(vm: Vm) -> None:
-    assert vm.succeed("cat /home/admin/.ssh/authorized_keys") == KEY
+    assert vm.succeed("tail -n 1 /home/admin/.ssh/authorized_keys") == KEY
     assert vm.succeed("passwd --status admin").split()[1] == "P"
     assert vm.succeed("ls /etc/systemd/network").split() == [
         "05-collector-management.network", "05-collector-mirror.network"
