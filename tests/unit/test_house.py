@@ -69,11 +69,11 @@ def functions(path: Path) -> Iterator[int]:
 
 
 def test_python_is_clean() -> None:
-    run(sys.executable, "-m", "ruff", "check", "collector", "deploy", "tests")
+    run(sys.executable, "-m", "ruff", "check", "collector", "deploy", "image", "tests")
 
 
 def test_python_is_formatted() -> None:
-    run(sys.executable, "-m", "ruff", "format", "--check", "--diff", "collector", "deploy", "tests")
+    run(sys.executable, "-m", "ruff", "format", "--check", "--diff", "collector", "deploy", "image", "tests")
 
 
 def test_types_hold() -> None:
