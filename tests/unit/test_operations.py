@@ -24,6 +24,8 @@ SPEAKERS: dict[str, tuple[str, ...]] = {
     "control/agent.py": (),
     "control/journal.py": (),
     "control/choice.py": ("read", "refresh", "_objection", "_REMOVED"),
+    "control/lastgood.py": (),
+    "control/refused.py": ("refused",),
     "control/names.py": ("resolve", "lookup", "address"),
     "control/probe.py": (),
     "control/patherrors.py": ("in_words", "_too_large", "_WORDS"),
