@@ -74,7 +74,8 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Box:
     for name, value in {
         "FILE": box.file, "REFUSED": box.refused, "MEMORY": tmp_path / "memory",
         "MERGED": tmp_path / "merged.json", "CREDENTIALS": tmp_path / "credentials",
-        "administrator": lambda: None, "check": check, "tell_collector": tell_collector, "add_keys": add_keys, "volume": volume,
+        "administrator": lambda: None,
+        "check": check, "tell_collector": tell_collector, "add_keys": add_keys, "volume": volume,
     }.items():  # fmt: skip
         monkeypatch.setattr(intake, name, value)
     return box
