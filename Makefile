@@ -32,6 +32,7 @@ DEB_PACKAGES += util-linux        # unshare
 IMAGE_TEST_PACKAGES += qemu-system-x86    # starts the images
 IMAGE_TEST_PACKAGES += qemu-utils
 IMAGE_TEST_PACKAGES += ovmf
+IMAGE_TEST_PACKAGES += openssh-client     # makes the administrator's key
 
 IMAGE_PACKAGES += mmdebstrap              # makes the roots
 IMAGE_PACKAGES += debian-archive-keyring  # whose packages are signed
@@ -52,6 +53,8 @@ BPF_OBJECT := collector/datapath/bpf/collector.bpf.o
 # What the images are made of: when one of these is newer, they are built anew before they are tested.
 IMAGE_SOURCES := $(shell find collector image deploy/debian -type f ! -name '*.bpf.o' ! -path '*/__pycache__/*') pyproject.toml
 IMAGES := dist/SHA256SUMS
+
+VM_TESTS := $(addprefix tests/appliance/,test_boot.py test_console.py test_first_boot.py test_follow.py)
 
 BENCH_OBJECTS := $(patsubst %.c,%.o,$(wildcard tests/bench/*.bpf.c))
 
@@ -105,12 +108,12 @@ demo: root-demo packages-demo setup ## show the whole path of a telephone call o
 
 test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run every test but the images' (root)
 	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest \
-		--ignore=tests/appliance/test_boot.py --ignore=tests/appliance/test_follow.py $(ARGS)
+		$(VM_TESTS:%=--ignore=%) $(ARGS)
 
 test-image: root-test-image packages-test packages-image setup $(VENV)/.test $(IMAGES) ## build the images, and start them (root)
 	$(call need_packages,$(IMAGE_TEST_PACKAGES),test-image)
 	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest \
-		tests/appliance/test_boot.py tests/appliance/test_follow.py $(ARGS)
+		$(VM_TESTS) $(ARGS)
 
 test-quick: setup $(VENV)/.test ## run the tests that take seconds and need no root
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/unit $(ARGS)
