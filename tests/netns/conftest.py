@@ -9,7 +9,6 @@ import pytest
 
 from tests.lib.box import Box, new_box
 from tests.lib.fault import Faulty
-from tests.lib.hostile import between_namespaces, summary
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +30,3 @@ def bare_box(tmp_path: Path, faulty: Faulty) -> Iterator[Box]:
     """The same without its cables."""
     with new_box(tmp_path, faulty) as box:
         yield box
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    summary(terminalreporter, "Hostile packets between namespaces", between_namespaces)
