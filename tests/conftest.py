@@ -14,6 +14,8 @@ from tests.lib.lanes import own_mounts
 
 TESTS = Path(__file__).parent
 ROOT_TIERS = frozenset({"appliance", "bench", "bpf", "netns"})
+# A machine that boots keeps one CPU busy, beside which there is room for the tests that mostly wait.
+TURN = {"appliance": 0, "netns": 0, "bpf": 1, "unit": 2}
 
 configuration.set_hypothesis_home_dir(TESTS.parent / ".cache" / "hypothesis")
 # How long a case takes says nothing on a machine that does other things as well.
@@ -23,6 +25,19 @@ settings.load_profile("collector")
 
 def tier(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).parts[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several processes take files in this order: what takes longest is first, so that all end together."""
+    files: dict[str, dict[Path, None]] = {}
+    for item in items:
+        files.setdefault(tier(item), {})[item.path] = None
+    turns = {
+        path: TURN[name] + number / len(paths)
+        for name, paths in files.items()
+        for number, path in enumerate(paths)
+    }
+    items.sort(key=lambda item: turns[item.path])
 
 
 @pytest.hookimpl(tryfirst=True)

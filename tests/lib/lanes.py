@@ -25,12 +25,8 @@ def own_mounts() -> None:
     subprocess.run(["mount", "-t", "bpf", "bpf", BPFFS], check=True)
 
 
-def cpus() -> list[int]:
-    return sorted(os.sched_getaffinity(0))
-
-
 def own_cpu() -> int:
-    """One that other processes of the run keep off as well."""
-    here = cpus()
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")
-    return here[int(worker) % len(here)]
+    """To stay on: another one than the other processes'."""
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    cpus = sorted(os.sched_getaffinity(0), reverse=True)
+    return cpus[int(number) % len(cpus)]
