@@ -11,7 +11,7 @@ from tests.lib.box import Box, new_box
 from tests.lib.fault import Faulty
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     with Faulty(tmp_path_factory.mktemp("faulty")) as server:
         yield server
