@@ -31,6 +31,7 @@ DEB_PACKAGES += util-linux        # unshare
 IMAGE_TEST_PACKAGES += qemu-system-x86    # starts the images
 IMAGE_TEST_PACKAGES += qemu-utils
 IMAGE_TEST_PACKAGES += ovmf
+IMAGE_TEST_PACKAGES += squashfs-tools     # looks into them
 
 IMAGE_PACKAGES += mmdebstrap              # makes the roots
 IMAGE_PACKAGES += debian-archive-keyring  # whose packages are signed
@@ -51,6 +52,7 @@ BPF_OBJECT := collector/datapath/bpf/collector.bpf.o
 # What the images are made of: when one of these is newer, they are built anew before they are tested.
 IMAGE_SOURCES := $(shell find collector image deploy/debian -type f ! -name '*.bpf.o' ! -path '*/__pycache__/*') pyproject.toml
 IMAGES := dist/SHA256SUMS
+IMAGE_TESTS := $(filter-out tests/appliance/test_deb.py,$(wildcard tests/appliance/test_*.py))
 
 BENCH_OBJECTS := $(patsubst %.c,%.o,$(wildcard tests/bench/*.bpf.c))
 
@@ -85,8 +87,8 @@ endef
 give_back = [ -z "$$SUDO_UID" ] || find collector tests $$(ls -d $(VENV) .cache dist 2>/dev/null) \
 	-user root -exec chown -h "$$SUDO_UID:$$SUDO_GID" {} +
 
-.PHONY: help setup demo test test-quick test-image bench lock wheel deb image repro clean
-.PHONY: root-demo root-test root-test-image root-bench root-deb root-image root-repro
+.PHONY: help setup demo test test-quick test-image test-all bench lock wheel deb image image-lock repro clean
+.PHONY: root-demo root-test root-test-image root-bench root-deb root-image root-image-lock root-repro
 .PHONY: packages-setup packages-demo packages-test packages-bench packages-deb packages-image
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -104,11 +106,15 @@ demo: root-demo packages-demo setup ## show the whole path of a telephone call o
 
 test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run every test but the images' (root)
 	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest \
-		--ignore=tests/appliance/test_boot.py $(ARGS)
+		$(addprefix --ignore=,$(IMAGE_TESTS)) $(ARGS)
 
 test-image: root-test-image packages-test packages-image setup $(VENV)/.test $(IMAGES) ## build the images, and start them (root)
 	$(call need_packages,$(IMAGE_TEST_PACKAGES),test-image)
-	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/appliance/test_boot.py $(ARGS)
+	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(IMAGE_TESTS) $(ARGS)
+
+test-all: ## run every test, those of the images and those that take long too (root)
+	@$(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test-image ARGS="-m ''"
 
 test-quick: setup $(VENV)/.test ## run the tests that take seconds and need no root
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/unit $(ARGS)
@@ -130,6 +136,9 @@ image: root-image packages-image setup ## build the appliance's images in dist/ 
 	@trap '$(give_back)' EXIT; deploy/debian/build.sh dist && image/build.sh dist
 	@cd dist && ls -sh $$(sed 's/^.* //' SHA256SUMS) SHA256SUMS
 
+image-lock: root-image-lock packages-image ## write image/packages.lock anew, with the versions that Debian has now (root)
+	@trap '$(give_back)' EXIT; image/build.sh --lock
+
 repro: root-repro packages-image setup ## build the appliance twice, in two folders, and compare (root)
 	@trap '$(give_back)' EXIT; image/repro.sh
 
@@ -149,7 +158,7 @@ clean: ## remove everything that make made here
 $(IMAGES): $(IMAGE_SOURCES) | packages-image setup
 	deploy/debian/build.sh dist && image/build.sh dist
 
-root-demo root-test root-test-image root-bench root-deb root-image root-repro: root-%:
+root-demo root-test root-test-image root-bench root-deb root-image root-image-lock root-repro: root-%:
 	@$(call need_root,$*)
 
 packages-setup:

@@ -1,0 +1,4 @@
+# A console that somebody has left logs out after a quarter of an hour at the prompt. A program that runs is not ended.
+TMOUT=900
+readonly TMOUT
+export TMOUT
