@@ -23,7 +23,7 @@ class Checkout:
     def __init__(self, tree: Path) -> None:
         self.tree = tree
         self.log = tree / ".cache/image/build.log"
-        shutil.copytree(TREE / "image", tree / "image")
+        shutil.copytree(TREE / "image", tree / "image", symlinks=True)
         shutil.copy(TREE / "pyproject.toml", tree)
         for step in sorted((tree / "image/steps").iterdir())[2:]:
             step.unlink()

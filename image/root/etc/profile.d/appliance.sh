@@ -2,3 +2,5 @@
 TMOUT=900
 readonly TMOUT
 export TMOUT
+# Also for a shell that did not come by a login, which /etc/security/limits.d is for.
+ulimit -c 0
