@@ -74,6 +74,11 @@ class Machine:
         return int(source["frames"])
 
 
+@pytest.fixture(scope="session")
+def images() -> None:
+    """None is needed here."""
+
+
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both, without a warning of their own Debian's lintian: the build ends with it."""

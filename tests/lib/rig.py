@@ -6,18 +6,21 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from collector.control.notes import instance_folder
+from collector.errors import HostError
 from collector.operate.lab import Lab, Namespace, ensure_bpffs
+from tests.lib.fault import Faulty
 from tests.lib.tap import Tap, send
 
 VNI = 12
@@ -26,22 +29,26 @@ COLLECTOR, T_METER, GATEWAY = "192.0.2.1", "192.0.2.2", "192.0.2.254"
 FAR_T_METER, FAR_GATEWAY = "203.0.113.2", "203.0.113.254"
 STATUS_HOOK = {"xdp": "xdp-native", "tc": "tc"}
 
-PATIENCE = 20  # readings of the status, each of which takes a good part of a second
+PATIENCE = 20.0  # seconds
 
 _serials = itertools.count(1)
 
 
 @dataclass
 class Collector:
-    """`python -m collector`, in its namespace, with a file and an instance of its own."""
+    """`collector`, in its namespace, with a file and an instance of its own."""
 
     namespace: Namespace
     file: Path
     instance: str
 
-    def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        options = ["-c", str(self.file), "--instance", self.instance]
-        return self.namespace.run([sys.executable, "-m", "collector", *options, *words], check=check)
+    def command(self, *words: str, check: bool = True) -> CompletedProcess[str]:
+        """Forked from a process that has the product imported, which takes longer than most commands do."""
+        argv = ["-c", str(self.file), "--instance", self.instance, *words]
+        done = Faulty.at_hand.run(self.namespace, argv)
+        if check and done.code != 0:
+            raise HostError(f"collector {shlex.join(words)} ended with {done.code}: {done.err or done.out}")
+        return CompletedProcess(argv, done.code, done.out, done.err)
 
     def apply(self, sources: list[dict[str, Any]], **t_meter: object) -> str:
         """Returns the changes as printed."""
@@ -57,11 +64,10 @@ class Collector:
 
     def settled(self, frames: int) -> Figures:
         """Waits until all sources together have counted so many frames."""
-        seen = [self.status()]
-        while seen[-1].frames < frames and len(seen) < PATIENCE:
-            seen.append(self.status())
-        assert seen[-1].frames >= frames, seen[-1].raw
-        return seen[-1]
+        deadline = time.monotonic() + PATIENCE
+        while (seen := self.status()).frames < frames:
+            assert time.monotonic() < deadline, seen.raw
+        return seen
 
 
 @dataclass(frozen=True)
