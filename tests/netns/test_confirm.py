@@ -116,11 +116,10 @@ def same_but_for_the_note(before: Snapshot, after: Snapshot) -> None:
 def test_it_is_kept_when_it_is_confirmed(trying: Box) -> None:
     box = trying
     apply(box)
-    again = box.quick("apply", "--confirm-within", "60")
-    assert (again.code, again.out) == (1, "")
-    assert complaint(again).startswith("collector: an earlier apply still waits to be confirmed, for ")
-    assert complaint(again).endswith(" s Keep it: collector confirm. Or wait until it is taken back.")
-    assert complaint(box.quick("apply")) == complaint(box.quick("apply", "--confirm-within", "9"))
+    for again in (box.quick("apply", "--confirm-within", "60"), box.quick("apply")):
+        assert (again.code, again.out) == (1, "")
+        assert complaint(again).startswith("collector: an earlier apply still waits to be confirmed, for ")
+        assert complaint(again).endswith(" s Keep it: collector confirm. Or wait until it is taken back.")
 
     assert box.good("confirm") == "kept\n"
     wait_for(lambda: settled(box), "the guard to end", PATIENCE)
