@@ -21,11 +21,14 @@ TEST_PACKAGES += tcpdump          # receives without our code
 TEST_PACKAGES += bpftool          # looks at programs, maps and links without our code
 TEST_PACKAGES += ethtool          # looks at offloads without our code
 TEST_PACKAGES += openssl          # makes certificates
+TEST_PACKAGES += nftables         # is the appliance's packet filter
 TEST_PACKAGES += systemd-container  # boots a Debian to install the package in
 TEST_PACKAGES += qemu-system-x86  # starts the images,
 TEST_PACKAGES += ovmf             # by UEFI too,
 TEST_PACKAGES += qemu-utils       # on disks of every form,
 TEST_PACKAGES += fdisk            # whose partitions are looked up
+TEST_PACKAGES += squashfs-tools   # looks into them
+TEST_PACKAGES += openssh-client   # makes the administrator's key
 
 DEB_PACKAGES += mmdebstrap        # makes the Debian that each package is built in
 DEB_PACKAGES += zstd              # packs it, to be kept
@@ -87,8 +90,8 @@ endef
 give_back = [ -z "$$SUDO_UID" ] || find collector tests $$(ls -d $(VENV) .cache dist 2>/dev/null) \
 	-user root -exec chown -h "$$SUDO_UID:$$SUDO_GID" {} +
 
-.PHONY: help setup demo test test-quick bench lock wheel deb image repro clean
-.PHONY: root-demo root-test root-bench root-deb root-image root-repro
+.PHONY: help setup demo test test-quick test-all bench bench-boot lock wheel deb image image-lock repro clean
+.PHONY: root-demo root-test root-bench root-bench-boot root-deb root-image root-image-lock root-repro
 .PHONY: packages-setup packages-demo packages-test packages-bench packages-deb packages-image
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -106,6 +109,9 @@ demo: root-demo packages-demo setup ## show the whole path of a telephone call o
 
 test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run all tests, or ARGS="tests/netns -x" (root)
 	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-all: ## run all tests, those that take many minutes too (root)
+	@$(MAKE) --no-print-directory test ARGS="--numprocesses=auto -m ''"
 
 test-quick: setup $(VENV)/.test ## run the tests that take seconds and need no root
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/unit $(ARGS)
@@ -127,8 +133,14 @@ image: root-image packages-image setup ## build the appliance's images in dist/ 
 	@trap '$(give_back)' EXIT; deploy/debian/build.sh dist && image/build.sh dist
 	@cd dist && ls -sh $$(sed 's/^.* //' SHA256SUMS) SHA256SUMS
 
+image-lock: root-image-lock packages-image ## write image/packages.lock anew, with the versions that Debian has now (root)
+	@trap '$(give_back)' EXIT; image/build.sh --lock
+
 repro: root-repro packages-image setup ## build the appliance twice, in two folders, and compare (root)
 	@trap '$(give_back)' EXIT; image/repro.sh
+
+bench-boot: root-bench-boot packages-test packages-image setup $(VENV)/.test $(IMAGES) ## measure the time from power on to forwarding (root)
+	@trap '$(give_back)' EXIT; $(BIN)/python -m tests.bench.power_on $(ARGS)
 
 lock: setup ## choose the newest versions that pyproject.toml allows and write the lock files anew
 	$(PIP_INSTALL) --quiet uv
@@ -146,7 +158,7 @@ clean: ## remove everything that make made here
 $(IMAGES): $(IMAGE_SOURCES) | packages-image setup
 	deploy/debian/build.sh dist && image/build.sh dist
 
-root-demo root-test root-bench root-deb root-image root-repro: root-%:
+root-demo root-test root-bench root-bench-boot root-deb root-image root-image-lock root-repro: root-%:
 	@$(call need_root,$*)
 
 packages-setup:

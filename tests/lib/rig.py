@@ -9,8 +9,8 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -161,23 +161,44 @@ def on_link(hook: str, *, span_mtu: int = 1500, mtu: int = 1500, offload: bool =
             yield Rig(lab, hook, switch, tool, t_meter)
 
 
+def behind_gateway(hook: str) -> AbstractContextManager[Rig]:
+    way = Way(COLLECTOR, GATEWAY, FAR_GATEWAY, FAR_T_METER, "24", "net.ipv4.ip_forward")
+    return along(way, hook, lambda t_meter: vxlan(t_meter, VNI))
+
+
+@dataclass(frozen=True)
+class Way:
+    """The addresses from the collector through a gateway to a t-meter, and what makes it one."""
+
+    collector: str
+    gateway: str
+    far_gateway: str
+    t_meter: str
+    prefix: str
+    forwarding: str
+
+
 @contextmanager
-def behind_gateway(hook: str) -> Iterator[Rig]:
+def along(
+    way: Way, hook: str, receive: Callable[[Namespace], object], *, ipv6: bool = False
+) -> Iterator[Rig]:
     with Lab() as lab:
-        names = ("switch", "collector", "gateway", "tmeter")
-        switch, here, gateway, t_meter = (lab.namespace(name) for name in names)
+        switch = lab.namespace("switch")
+        here, gateway, t_meter = (
+            lab.namespace(name, ipv6=ipv6) for name in ("collector", "gateway", "tmeter")
+        )
         switch.link("span0", here, "eth1")
         here.link("eth0", gateway, "eth0")
         gateway.link("eth1", t_meter, "eth0")
-        here.address("eth0", f"{COLLECTOR}/24")
-        gateway.address("eth0", f"{GATEWAY}/24")
-        gateway.address("eth1", f"{FAR_GATEWAY}/24")
-        t_meter.address("eth0", f"{FAR_T_METER}/24")
-        here.route("default", GATEWAY)
-        t_meter.route("default", FAR_GATEWAY)
-        gateway.sysctl("net.ipv4.ip_forward", 1)
+        here.address("eth0", f"{way.collector}/{way.prefix}")
+        gateway.address("eth0", f"{way.gateway}/{way.prefix}")
+        gateway.address("eth1", f"{way.far_gateway}/{way.prefix}")
+        t_meter.address("eth0", f"{way.t_meter}/{way.prefix}")
+        here.route("default", way.gateway)
+        t_meter.route("default", way.far_gateway)
+        gateway.sysctl(way.forwarding, 1)
         take_xdp_frames(gateway, "eth0")
-        vxlan(t_meter, VNI)
+        receive(t_meter)
         with collector(here) as tool:
             yield Rig(lab, hook, switch, tool, t_meter, gateway)
 
