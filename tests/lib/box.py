@@ -8,8 +8,10 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from subprocess import CompletedProcess
+from tempfile import gettempdir
 
 from collector.operate.lab import BPFFS, Lab, ensure_bpffs
 from tests.lib.fault import Fault, Faulty, Outcome
@@ -113,6 +115,12 @@ def new_box(folder: Path, faulty: Faulty) -> Iterator[Box]:
             yield box
         finally:
             box.clean()
+
+
+def let_all_in(folder: Path) -> None:
+    """pytest's folders are root's alone."""
+    for each in takewhile(lambda path: path != Path(gettempdir()), (folder, *folder.parents)):
+        each.chmod(0o755)
 
 
 def complaint(outcome: Outcome | CompletedProcess[str]) -> str:

@@ -65,13 +65,13 @@ class Console:
         return seen
 
     def interrupt(self) -> None:
-        """Again where it goes on, as a person would."""
+        """Again where it goes on, as a person would: not while it ends."""
         deadline = time.monotonic() + 30
         while self.process.poll() is None:
             assert time.monotonic() < deadline, f"Ctrl-C does not end it:\n{self.whole}"
             self.type("\x03")
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(1)
+                self.process.wait(5)
 
     def end(self, code: int) -> str:
         """What it still said. Nothing that it said is wider than the screen."""

@@ -18,7 +18,7 @@ import pytest
 
 from collector.cli import main_group
 from collector.operate.lab import Lab
-from tests.lib.box import SPAN, Box, new_box
+from tests.lib.box import SPAN, Box, let_all_in, new_box
 from tests.lib.fault import Faulty
 from tests.lib.snapshot import changed
 
@@ -229,8 +229,7 @@ NEEDS_HOST = ["apply", "check", "plan", "remove", "status", "interfaces", "metri
 @pytest.mark.parametrize("command", NEEDS_HOST)
 def test_without_root(unchanged: Box, command: str) -> None:
     unchanged.file.chmod(0o644)
-    for folder in unchanged.file.parents[:3]:
-        folder.chmod(0o755)
+    let_all_in(unchanged.file.parent)
     nobody = ("setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups")
     assert both(unchanged, command, prefix=nobody) == (
         1,

@@ -18,6 +18,7 @@ from collector.operate.setup import trial
 from collector.operate.setup.keys import add_key, parse_key
 from collector.operate.setup.network import Static, management_file, mirror_file
 from tests.lib import mirrored
+from tests.lib.box import let_all_in
 from tests.lib.console import Console, console
 from tests.lib.rig import COLLECTOR, T_METER, Rig, on_link
 from tests.lib.written import written
@@ -395,8 +396,7 @@ def test_a_key_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     home = tmp_path / "home"
     home.mkdir()
     os.chown(home, nobody.pw_uid, nobody.pw_gid)
-    for each in (tmp_path, *list(tmp_path.parents)[:2]):
-        each.chmod(0o755)
+    let_all_in(tmp_path)
     account = pwd.struct_passwd((*nobody[:5], str(home), nobody[6]))
     monkeypatch.setattr(pwd, "getpwnam", lambda _: account)
     key = parse_key("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDFbnRPZSxGc82ISg3Ui3V+MaIHSqo5bdf4Z5qnK0Va6")
