@@ -139,6 +139,7 @@ lock: setup ## choose the newest versions that pyproject.toml allows and write t
 	$(UV_COMPILE) --group build --output-file collector/build.lock
 	$(UV_COMPILE) pyproject.toml --group dev --constraint collector/requirements.lock \
 		--constraint collector/build.lock --output-file tests/requirements.lock
+	$(UV_COMPILE) --group aws --constraint tests/requirements.lock --output-file tests/aws.lock
 	@$(give_back)
 
 clean: ## remove everything that make made here
@@ -180,8 +181,8 @@ $(VENV)/.setup: collector/requirements.lock collector/build.lock pyproject.toml 
 	$(PIP_INSTALL) --quiet --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
-$(VENV)/.test: tests/requirements.lock $(VENV)/.setup
-	$(PIP_INSTALL) --require-hashes -r tests/requirements.lock
+$(VENV)/.test: tests/requirements.lock tests/aws.lock $(VENV)/.setup
+	$(PIP_INSTALL) --require-hashes -r tests/requirements.lock -r tests/aws.lock
 	@touch $@
 
 # Out of their packages, not by installing them: that would start a Prometheus server on this machine.
