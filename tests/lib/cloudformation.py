@@ -32,7 +32,7 @@ def plain(tree: Tree) -> Tree:
 
 
 class Template:
-    """Parameters are filled in, conditions decided, loops unrolled; what AWS alone knows stays a reference."""
+    """Parameters are filled in, conditions decided, loops unrolled; what AWS alone knows stays a Ref."""
 
     def __init__(self, path: Path, parameters: dict[str, Tree]) -> None:
         self.source = load(path)

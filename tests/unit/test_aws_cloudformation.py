@@ -1,4 +1,4 @@
-"""The CloudFormation template: right in cfn-lint's judgement, closed to strangers, and as far as moto makes it."""
+"""The CloudFormation template: right in cfn-lint's judgement, closed to strangers; what moto makes of it."""
 
 from __future__ import annotations
 
