@@ -85,7 +85,7 @@ endef
 give_back = [ -z "$$SUDO_UID" ] || find collector tests $$(ls -d $(VENV) .cache dist 2>/dev/null) \
 	-user root -exec chown -h "$$SUDO_UID:$$SUDO_GID" {} +
 
-.PHONY: help setup demo test test-quick test-image bench lock wheel deb image repro clean
+.PHONY: help setup demo test test-quick test-image bench lock wheel deb image ami repro clean
 .PHONY: root-demo root-test root-test-image root-bench root-deb root-image root-repro
 .PHONY: packages-setup packages-demo packages-test packages-bench packages-deb packages-image
 .DEFAULT_GOAL := help
@@ -129,6 +129,9 @@ deb: root-deb packages-deb setup ## build dist/collector_*.deb for Debian 12 and
 image: root-image packages-image setup ## build the appliance's images in dist/ (root)
 	@trap '$(give_back)' EXIT; deploy/debian/build.sh dist && image/build.sh dist
 	@cd dist && ls -sh $$(sed 's/^.* //' SHA256SUMS) SHA256SUMS
+
+ami: setup $(VENV)/.test ## make an AMI of a disk in your AWS account: ARGS="dist/collector-VERSION.raw --region REGION"
+	@$(BIN)/python deploy/aws/ami.py $(ARGS)
 
 repro: root-repro packages-image setup ## build the appliance twice, in two folders, and compare (root)
 	@trap '$(give_back)' EXIT; image/repro.sh
