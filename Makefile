@@ -21,16 +21,19 @@ TEST_PACKAGES += tcpdump          # receives without our code
 TEST_PACKAGES += bpftool          # looks at programs, maps and links without our code
 TEST_PACKAGES += ethtool          # looks at offloads without our code
 TEST_PACKAGES += openssl          # makes certificates
+TEST_PACKAGES += nftables         # is the appliance's packet filter
 TEST_PACKAGES += systemd-container  # boots a Debian to install the package in
+TEST_PACKAGES += qemu-system-x86  # starts the images,
+TEST_PACKAGES += ovmf             # by UEFI too,
+TEST_PACKAGES += qemu-utils       # on disks of every form,
+TEST_PACKAGES += fdisk            # whose partitions are looked up
+TEST_PACKAGES += squashfs-tools   # looks into them
+TEST_PACKAGES += openssh-client   # makes the administrator's key
 
 DEB_PACKAGES += mmdebstrap        # makes the Debian that each package is built in
 DEB_PACKAGES += zstd              # packs it, to be kept
 DEB_PACKAGES += git               # whose last commit is the package's date
 DEB_PACKAGES += util-linux        # unshare
-
-IMAGE_TEST_PACKAGES += qemu-system-x86    # starts the images
-IMAGE_TEST_PACKAGES += qemu-utils
-IMAGE_TEST_PACKAGES += ovmf
 
 IMAGE_PACKAGES += mmdebstrap              # makes the roots
 IMAGE_PACKAGES += debian-archive-keyring  # whose packages are signed
@@ -48,7 +51,7 @@ BPF_FLAGS += -ffile-prefix-map=$(CURDIR)=.
 
 BPF_HEADERS := $(wildcard collector/datapath/bpf/*.h)
 BPF_OBJECT := collector/datapath/bpf/collector.bpf.o
-# What the images are made of: when one of these is newer, they are built anew before they are tested.
+# What the images are made of: when one of these is newer, their tests build them anew.
 IMAGE_SOURCES := $(shell find collector image deploy/debian -type f ! -name '*.bpf.o' ! -path '*/__pycache__/*') pyproject.toml
 IMAGES := dist/SHA256SUMS
 
@@ -60,6 +63,8 @@ export DEBIAN_FRONTEND := noninteractive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 APT_INSTALL := apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300
+# All tests go over as many processes as there are CPUs. Those that ARGS names run in one, unless it says `-n 2`.
+PARALLEL = $(if $(ARGS),,--numprocesses=auto)
 PIP_INSTALL := $(BIN)/python -m pip install
 UV_COMPILE = $(BIN)/uv --no-config --system-certs pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
@@ -85,8 +90,8 @@ endef
 give_back = [ -z "$$SUDO_UID" ] || find collector tests $$(ls -d $(VENV) .cache dist 2>/dev/null) \
 	-user root -exec chown -h "$$SUDO_UID:$$SUDO_GID" {} +
 
-.PHONY: help setup demo test test-quick test-image bench lock wheel deb image ami repro clean
-.PHONY: root-demo root-test root-test-image root-bench root-deb root-image root-repro
+.PHONY: help setup demo test test-quick test-all bench bench-boot lock wheel deb image image-lock ami repro clean
+.PHONY: root-demo root-test root-bench root-bench-boot root-deb root-image root-image-lock root-repro
 .PHONY: packages-setup packages-demo packages-test packages-bench packages-deb packages-image
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -102,13 +107,11 @@ setup: $(VENV)/.setup $(BPF_OBJECT) ## install what is missing; leaves a working
 demo: root-demo packages-demo setup ## show the whole path of a telephone call on this machine (root)
 	@$(BIN)/collector demo
 
-test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run every test but the images' (root)
-	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest \
-		--ignore=tests/appliance/test_boot.py $(ARGS)
+test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run all tests, or ARGS="tests/netns -x" (root)
+	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-test-image: root-test-image packages-test packages-image setup $(VENV)/.test $(IMAGES) ## build the images, and start them (root)
-	$(call need_packages,$(IMAGE_TEST_PACKAGES),test-image)
-	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/appliance/test_boot.py $(ARGS)
+test-all: ## run all tests, those that take many minutes too (root)
+	@$(MAKE) --no-print-directory test ARGS="--numprocesses=auto -m ''"
 
 test-quick: setup $(VENV)/.test ## run the tests that take seconds and need no root
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/unit $(ARGS)
@@ -130,11 +133,17 @@ image: root-image packages-image setup ## build the appliance's images in dist/ 
 	@trap '$(give_back)' EXIT; deploy/debian/build.sh dist && image/build.sh dist
 	@cd dist && ls -sh $$(sed 's/^.* //' SHA256SUMS) SHA256SUMS
 
+image-lock: root-image-lock packages-image ## write image/packages.lock anew, with the versions that Debian has now (root)
+	@trap '$(give_back)' EXIT; image/build.sh --lock
+
 ami: setup $(VENV)/.test ## make an AMI of a disk in your AWS account: ARGS="dist/collector-VERSION.raw --region REGION"
 	@$(BIN)/python deploy/aws/ami.py $(ARGS)
 
 repro: root-repro packages-image setup ## build the appliance twice, in two folders, and compare (root)
 	@trap '$(give_back)' EXIT; image/repro.sh
+
+bench-boot: root-bench-boot packages-test packages-image setup $(VENV)/.test $(IMAGES) ## measure the time from power on to forwarding (root)
+	@trap '$(give_back)' EXIT; $(BIN)/python -m tests.bench.power_on $(ARGS)
 
 lock: setup ## choose the newest versions that pyproject.toml allows and write the lock files anew
 	$(PIP_INSTALL) --quiet uv
@@ -153,7 +162,7 @@ clean: ## remove everything that make made here
 $(IMAGES): $(IMAGE_SOURCES) | packages-image setup
 	deploy/debian/build.sh dist && image/build.sh dist
 
-root-demo root-test root-test-image root-bench root-deb root-image root-repro: root-%:
+root-demo root-test root-bench root-bench-boot root-deb root-image root-image-lock root-repro: root-%:
 	@$(call need_root,$*)
 
 packages-setup:
@@ -163,7 +172,7 @@ packages-demo:
 	$(call need_packages,$(SETUP_PACKAGES) $(DEMO_PACKAGES),demo)
 
 packages-test:
-	$(call need_packages,$(SETUP_PACKAGES) $(DEMO_PACKAGES) $(DEB_PACKAGES) $(TEST_PACKAGES),test)
+	$(call need_packages,$(SETUP_PACKAGES) $(DEMO_PACKAGES) $(DEB_PACKAGES) $(IMAGE_PACKAGES) $(TEST_PACKAGES),test)
 
 packages-deb:
 	$(call need_packages,$(SETUP_PACKAGES) $(DEB_PACKAGES),deb)

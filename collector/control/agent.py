@@ -25,12 +25,15 @@ from collector.control.confirm import seconds_left, take_back
 from collector.control.follow import Eyes, Look
 from collector.control.host import read_host
 from collector.control.journal import Journal, set_up
+from collector.control.lastgood import LastGood
 from collector.control.lock import BusyError, alone
 from collector.control.monitor import Monitor
 from collector.control.names import Resolver
+from collector.control.needs import NeedsFile, needs_of
 from collector.control.notes import instance_folder, read_notes
 from collector.control.notify import ALIVE, READY, STOPPING, Systemd
 from collector.control.presence import Presence
+from collector.control.refused import refused
 from collector.control.state import State
 from collector.control.status import read_status
 from collector.control.watch import Doorbell
@@ -53,9 +56,10 @@ class Agent:
         self.instance = instance
         self.folder = instance_folder(instance)
         self.presence = Presence(instance)
-        self.choice = Choice(path, self.folder)
+        self.choice = Choice(path, self.folder, LastGood(instance))
         self.systemd = Systemd()
         self.journal = Journal()
+        self.needs = NeedsFile()
         self.doorbell = Doorbell()
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.resolver = Resolver(self.ring)
@@ -124,6 +128,8 @@ class Agent:
         self.choice.read()
         if self.choice.file_error:
             log.error("%s", self.choice.file_error)
+        if self.choice.is_from_before:
+            log.warning("what was applied before this machine restarted is used instead")
         self.settled = None
 
     def _look(self) -> None:
@@ -159,6 +165,7 @@ class Agent:
         eyes = Eyes(self.instance, netlink, self.resolver.address)
         done = eyes.look(self.choice.file, self.choice.runs, self.settled)
         self.choice.settle()
+        self.choice.keep()
         return done
 
     def _take_back_when_due(self, netlink: IPRoute) -> None:
@@ -182,7 +189,8 @@ class Agent:
         try:
             self.monitor.observe(self.choice, self.running, self.resolver.trouble, waiting)
             self.systemd.status(waiting.partition("\n")[0] or self.monitor.summary)
-            self.journal.state(read_status(self.instance, netlink))
+            status = read_status(self.instance, netlink)
+            self.journal.state(status, refused(), self.needs.write(needs_of(self.choice, status)))
         except (CollectorError, BpfError, NetlinkError, OSError) as error:
             self.journal.trouble(waiting or f"could not read this host's state: {error}")
 

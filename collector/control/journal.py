@@ -27,10 +27,11 @@ class Journal:
         for words in done.warnings if done.changes else ():
             log.warning("%s", words)
 
-    def state(self, status: Status) -> None:
+    def state(self, status: Status, *troubles: str) -> None:
+        """`troubles`: what is none of the status's problems; "" where there is none."""
         for source in status.sources:
             self._hook(source)
-        self._tell_wrong(tuple(_wrong(status)))
+        self._tell_wrong((*_wrong(status), *filter(None, troubles)))
 
     def trouble(self, words: str) -> None:
         self._tell_wrong((words,))

@@ -16,6 +16,7 @@ from collector.control.lock import unchanged
 from collector.control.notes import Known, instance_folder
 from collector.control.observed import Observed, boottime, read_observed
 from collector.control.plan import interface_name
+from collector.control.refused import refused
 from collector.control.state import AT_SPLITTER, Place
 from collector.datapath import counters, tmeter
 from collector.datapath.attach import BYSTANDER, Hook
@@ -111,7 +112,7 @@ def status_of(host: Host, instance: str, netlink: IPRoute) -> Status:
     counted = counters.read_sources(folder, slots)
     sources = tuple(_source(source, counted[source.slot], host, now) for source in settings.sources)
     absent = [each for each in host.notes.sources if each.name not in {source.name for source in sources}]
-    t_meter = _t_meter(settings.tmeter, host.route, counters.read_tmeter(folder), netlink, observed)
+    t_meter = _t_meter(settings.tmeter, host, counters.read_tmeter(folder), netlink, observed)
     detached = tuple(_detached(settings, host, absent, observed))
     problems = (*detached, *_down(settings, host), *waiting)
     away = tuple(_absent(each, counted[each.slot], now) for each in absent)
@@ -130,6 +131,7 @@ def _notices(host: Host, observed: Observed | None) -> Iterator[str]:
         yield "the last apply was not confirmed in time: the configuration before it is in use again"
     if observed:
         yield from filter(None, (observed.file_error, observed.name_error, observed.listen_error))
+    yield from filter(None, [refused()])
 
 
 def _absent(known: Known, counted: counters.SourceCounters, now: float) -> SourceStatus:
@@ -193,16 +195,12 @@ def _vni_in_words(source: Source) -> str:
 
 def _t_meter(
     wanted: TMeter,
-    route: tmeter.Route,
+    host: Host,
     counted: counters.TMeterCounters,
     netlink: IPRoute,
     observed: Observed | None,
 ) -> TMeterStatus:
-    why = route.refusal
-    if not why:
-        neighbour = tmeter.Neighbour(route.ifindex, route.next_hop)
-        answers = tmeter.neighbour_state(netlink, neighbour) & tmeter.NUD_VALID
-        why = "" if answers else f"{route.next_hop} does not answer {resolver(route.next_hop)}"
+    why = host.route.refusal or _way_out(host, netlink)
     if not why and observed and observed.up is False:
         why = observed.probe
     seen = observed or Observed()
@@ -211,6 +209,16 @@ def _t_meter(
         wanted.path_mtu, counted.oversize_frames, seen.hint, seen.round_trip_seconds,
         {kind: count for kind, count, _ in seen.complaints},
     )  # fmt: skip
+
+
+def _way_out(host: Host, netlink: IPRoute) -> str:
+    """What is wrong between this host and the next one; a neighbour stays known without a link."""
+    route, here = host.route, host.nic(host.route.ifindex)
+    if here and not here.carrier:
+        return f"{here.name} has no link; is the cable in?"
+    answers = tmeter.neighbour_state(netlink, tmeter.Neighbour(route.ifindex, route.next_hop))
+    silent = not answers & tmeter.NUD_VALID
+    return f"{route.next_hop} does not answer {resolver(route.next_hop)}" if silent else ""
 
 
 def _remedy(observed: Observed | None) -> str:

@@ -21,7 +21,8 @@ supervise() {
     exec 9> "$cache/lock"
     flock 9
     find "$cache" -maxdepth 1 -name '*.part' -exec rm -r {} +
-    unshare --mount --pid --fork --kill-child --mount-proc -- "$0" --inside "$(realpath "$1")" 9>&-
+    setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc -- "$0" \
+        --inside "$(realpath "$1")" 9>&-
 }
 
 settings() {

@@ -9,24 +9,25 @@ sources=(
     "deb $mirror trixie-updates main"
     "deb $security trixie-security main"
 )
+# hooks/ see to it that it is what packages.lock names, as far as Debian still has it.
 install_debian() {
-    local list=$1 folder=$2
-    mkdir -p "$cache/packages"
-    mmdebstrap --mode=root --variant=essential --include="$(listed "$list" | paste -sd,)" \
+    local list
+    list=$(listed "$1")
+    mkdir -p "$PACKAGES"
+    INCLUDE=$list mmdebstrap --mode=root --variant=essential --include="$(echo $list | tr ' ' ,)" \
         --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
+        --hook-dir="$image/hooks" \
         --aptopt='APT::Install-Recommends "false"' \
         --aptopt='Acquire::Retries "3"' \
         --dpkgopt="$image/dpkg.cfg" \
         --skip=download/empty --skip=essential/unlink \
-        --setup-hook='mkdir -p "$1/var/cache/apt/archives"' \
-        --setup-hook="cp --preserve=timestamps $cache/packages/*.deb \"\$1/var/cache/apt/archives/\" || true" \
-        --customize-hook="cp --no-clobber --preserve=timestamps \"\$1\"/var/cache/apt/archives/*.deb $cache/packages/" \
-        --customize-hook='rm -f "$1"/var/cache/apt/archives/*.deb' \
-        trixie "$folder" "${sources[@]}"
+        trixie "$2" "${sources[@]}"
 }
 
-packed=$cache/tools-$(cat "$image/tools.list" "$image/dpkg.cfg" | sha256sum | cut -c 1-16).tar
-if [ ! -e "$packed" ]; then
+packed=$cache/tools-$(cat "$image"/{tools.list,dpkg.cfg,packages.lock} | sha256sum | cut -c 1-16).tar
+if [ -n "${LOCKING-}" ]; then
+    install_debian "$image/tools.list" "$tools"
+elif [ ! -e "$packed" ]; then
     install_debian "$image/tools.list" "$tools"
     rm -f "$cache"/tools-*.tar
     tar --create --file "$packed.part" --directory "$tools" --one-file-system .

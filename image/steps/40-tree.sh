@@ -17,3 +17,8 @@ for unit in systemd-firstboot systemd-homed-firstboot ldconfig systemd-hwdb-upda
     ln -sf /dev/null "$root/etc/systemd/system/$unit.service"
 done
 chroot "$root" passwd --lock root
+
+# cloud-init warns of keys in user data that it does not know.
+schema=$root/usr/lib/python3/dist-packages/cloudinit/config/schemas/schema-cloud-config-v1.json
+sed -i 's/^    "chpasswd": {},$/&\n    "collector": {},/' "$schema"
+grep --quiet '^    "collector": {},$' "$schema" || fail "The key collector: found no place in $schema."

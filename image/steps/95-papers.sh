@@ -6,6 +6,7 @@ python3 "$image/sbom.py" "$root" "$name" "$SOURCE_DATE_EPOCH" > "$work/$name.spd
     printf 'root-sha256 %s\nroot-bytes %s\n' "$(sha256sum < "$work/root.squashfs" | cut -d ' ' -f 1)" "$size"
     chroot "$tools" dpkg-query --show --showformat 'tool ${Package} ${Version}\n'
     dpkg-query --admindir "$root/usr/lib/sysimage/dpkg" --show --showformat 'package ${Package} ${Version}\n'
+    sed 's/^/not-as-locked /' "$work/not-as-locked"
 } > "$work/$name.manifest"
 mv "$work/root.squashfs" "$work/$name.squashfs"
 files=("$name".{raw,qcow2,vhdx.zip,ova,squashfs,spdx.json,manifest})

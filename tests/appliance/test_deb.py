@@ -25,6 +25,7 @@ from tests.lib.snapshot import Snapshot
 RELEASES = {"bookworm": 12, "trixie": 13}
 FILE = "/etc/collector/collector.yaml"
 PINS = "/sys/fs/bpf/collector"
+NEEDS = "/run/collector/needs.json"
 COMMENTED_KEY = re.compile(r"^( *)# ( *(?:- )?[a-z_]+: )", re.MULTILINE)
 # What it did, and what it knew before.
 OF_DPKG = {"/var/log/dpkg.log", "/var/lib/dpkg/status-old", "/var/lib/dpkg/diversions-old"}
@@ -71,6 +72,11 @@ class Machine:
     def counted(self) -> int:
         (source,) = self.status()["sources"]
         return int(source["frames"])
+
+
+@pytest.fixture(scope="session")
+def images() -> None:
+    """None is needed here."""
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +175,8 @@ def test_a_reload_reads_the_file(machine: Machine) -> None:
 def test_frames_flow_on_without_the_service(machine: Machine) -> None:
     machine.container.run("systemctl", "stop", "collector")
     assert machine.forwards() == 14
+    assert machine.container.says("cat", NEEDS) == '{"listen": [], "quiet_nics": ["eth1"]}\n'
+    assert machine.container.says("stat", "--format=%a", NEEDS) == "644\n"
     machine.container.run("systemctl", "start", "collector")
     killed = machine.agent()
     machine.container.run("systemctl", "kill", "--signal=KILL", "collector")
@@ -193,5 +201,6 @@ def test_a_purge_leaves_nothing(machine: Machine) -> None:
     machine.container.run("dpkg", "--purge", "collector")
     left = machine.container.files() ^ machine.files
     assert left - OF_DPKG == set()
-    assert machine.container.run("ls", PINS, check=False).returncode != 0
+    for gone in (PINS, NEEDS):
+        assert machine.container.run("ls", gone, check=False).returncode != 0
     machine.box.await_same(machine.network)

@@ -162,9 +162,7 @@ def assert_fate(expected: Fate, datapath: Datapath, hook: Hook, packet: bytes) -
     return b""
 
 
-hostile = partial(
-    settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+hostile = partial(settings, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @given(data=st.data())

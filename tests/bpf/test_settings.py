@@ -149,7 +149,6 @@ SETTINGS = st.builds(
 
 
 @given(SETTINGS)
-@settings(deadline=None)
 def test_encode_and_decode(wanted: Settings) -> None:
     raw = wanted.encode(CPUS)
     assert len(raw) == CONFIG_SIZE
@@ -158,7 +157,7 @@ def test_encode_and_decode(wanted: Settings) -> None:
 
 
 @given(SETTINGS)
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_through_the_kernel(site: Site, wanted: Settings) -> None:
     """Each program alone tells what it was loaded with: not all of them use every map."""
     loaded = program.load(wanted, site.folder)

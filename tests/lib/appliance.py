@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,7 +78,12 @@ def assert_blank(vm: Vm) -> None:
     assert vm.succeed("collector status") == "not configured: nothing is forwarded"
     version = vm.succeed(". /etc/os-release; echo $IMAGE_VERSION")
     text = vm.wait_until("cat /run/issue.d/appliance.issue")
-    for words in (f"VXLAN collector {version}", "State        not configured", vm.nics[0].mac, FILE):
+    for words in (
+        f"VXLAN collector {version}",
+        "State        not configured",
+        vm.nics[0].mac,
+        "sudo collector setup",
+    ):
         assert words in text
     vm.wait_until("grep --quiet 'State  *not configured' /dev/vcs1")
     if vm.console:
@@ -133,3 +139,13 @@ def assert_forwards(vm: Vm, sent: Sequence[bytes]) -> None:
     )
     assert outer == [(TMETER_MAC, COLLECTOR, TMETER, "4789", "0x0800", "12")] * len(sent)
     assert [frame[50:] for frame in received] == list(sent)
+
+
+def seconds_to_forwarding(vm: Vm) -> float:
+    """From power on until the first frame has gone the whole way."""
+    frame = mirrored()[0]
+    while True:
+        vm.nics[MIRROR].send(frame)
+        if vm.nics[UPLINK].got(is_to_tmeter, 0.5):
+            return time.monotonic() - vm.powered
+        vm.require_running()

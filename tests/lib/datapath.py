@@ -162,6 +162,10 @@ class Site:
             self._loaded[settings] = Datapath(self, settings, forgets=True)
         return self._loaded[settings]
 
+    def unload(self) -> None:
+        """What nobody else still holds: a program keeps a good dozen files open."""
+        self._loaded.clear()
+
     def load_fresh(self, *sources: Source, **tmeter: Any) -> Datapath:
         """For tests of what the program remembers: flows that take a slower way, and fragments."""
         return Datapath(self, self.settings(*sources, **tmeter))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pyroute2 import IPRoute, netns
 from pyroute2.ethtool.ioctl import IoctlEthtool
@@ -55,6 +55,9 @@ class Fault:
     tcx: bool = True
 
 
+NO_FAULT = Fault()
+
+
 @dataclass(frozen=True)
 class Outcome:
     code: int  # negative: the signal that ended it
@@ -63,7 +66,9 @@ class Outcome:
 
 
 class Faulty:
-    """Runs `collector` in a namespace, with a fault."""
+    """Runs `collector` in a namespace, with a fault or without. `at_hand`: the one of this process."""
+
+    at_hand: ClassVar[Faulty]
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -73,14 +78,16 @@ class Faulty:
             [sys.executable, "-m", "tests.lib.fault"],
             cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
+        Faulty.at_hand = self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        del Faulty.at_hand
         stop(self._server)
 
-    def run(self, machine: Namespace, argv: Sequence[str], fault: Fault) -> Outcome:
+    def run(self, machine: Namespace, argv: Sequence[str], fault: Fault = NO_FAULT) -> Outcome:
         assert self._server.stdin
         assert self._server.stdout
         out, err = self._folder / "out", self._folder / "err"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-import pytest
 from hypothesis import strategies as st
 
 from collector.datapath.settings import SourceType
@@ -15,18 +13,12 @@ from tests.lib import tunnels
 from tests.lib.datapath import Hook
 from tests.lib.decapsulation import UDP
 from tests.lib.samples import ANYTHING, LOOPS, MIRROR, mirrored, sized
+from tests.lib.tally import tally
 from tests.lib.tunnels import CARRIERS, MIRROR6, RICHEST, TEB, Payload, carried
 
-tried: Counter[str] = Counter()  # cases by what they were
-between_namespaces: Counter[str] = Counter()
-
-
-def summary(reporter: pytest.TerminalReporter, title: str, counted: Counter[str]) -> None:
-    """What docs/datapath.md states."""
-    if counted:
-        cases = ", ".join(f"{count:,} {what}" for what, count in sorted(counted.items()))
-        reporter.write_line(f"{title}: {cases}")
-
+# What docs/datapath.md states: cases by what they were.
+tried = tally("Hostile packets")
+between_namespaces = tally("Hostile packets between namespaces")
 
 LEAST = {"xdp": 14, "tc": 15}  # bytes that a test run takes
 IPV4, IPV6 = b"\x08\x00", b"\x86\xdd"

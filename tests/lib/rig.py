@@ -6,18 +6,21 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from collector.control.notes import instance_folder
+from collector.errors import HostError
 from collector.operate.lab import Lab, Namespace, ensure_bpffs
+from tests.lib.fault import Faulty
 from tests.lib.tap import Tap, send
 
 VNI = 12
@@ -26,22 +29,26 @@ COLLECTOR, T_METER, GATEWAY = "192.0.2.1", "192.0.2.2", "192.0.2.254"
 FAR_T_METER, FAR_GATEWAY = "203.0.113.2", "203.0.113.254"
 STATUS_HOOK = {"xdp": "xdp-native", "tc": "tc"}
 
-PATIENCE = 20  # readings of the status, each of which takes a good part of a second
+PATIENCE = 20.0  # seconds
 
 _serials = itertools.count(1)
 
 
 @dataclass
 class Collector:
-    """`python -m collector`, in its namespace, with a file and an instance of its own."""
+    """`collector`, in its namespace, with a file and an instance of its own."""
 
     namespace: Namespace
     file: Path
     instance: str
 
-    def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        options = ["-c", str(self.file), "--instance", self.instance]
-        return self.namespace.run([sys.executable, "-m", "collector", *options, *words], check=check)
+    def command(self, *words: str, check: bool = True) -> CompletedProcess[str]:
+        """Forked from a process that has the product imported, which takes longer than most commands do."""
+        argv = ["-c", str(self.file), "--instance", self.instance, *words]
+        done = Faulty.at_hand.run(self.namespace, argv)
+        if check and done.code != 0:
+            raise HostError(f"collector {shlex.join(words)} ended with {done.code}: {done.err or done.out}")
+        return CompletedProcess(argv, done.code, done.out, done.err)
 
     def apply(self, sources: list[dict[str, Any]], **t_meter: object) -> str:
         """Returns the changes as printed."""
@@ -57,11 +64,10 @@ class Collector:
 
     def settled(self, frames: int) -> Figures:
         """Waits until all sources together have counted so many frames."""
-        seen = [self.status()]
-        while seen[-1].frames < frames and len(seen) < PATIENCE:
-            seen.append(self.status())
-        assert seen[-1].frames >= frames, seen[-1].raw
-        return seen[-1]
+        deadline = time.monotonic() + PATIENCE
+        while (seen := self.status()).frames < frames:
+            assert time.monotonic() < deadline, seen.raw
+        return seen
 
 
 @dataclass(frozen=True)
@@ -155,23 +161,44 @@ def on_link(hook: str, *, span_mtu: int = 1500, mtu: int = 1500, offload: bool =
             yield Rig(lab, hook, switch, tool, t_meter)
 
 
+def behind_gateway(hook: str) -> AbstractContextManager[Rig]:
+    way = Way(COLLECTOR, GATEWAY, FAR_GATEWAY, FAR_T_METER, "24", "net.ipv4.ip_forward")
+    return along(way, hook, lambda t_meter: vxlan(t_meter, VNI))
+
+
+@dataclass(frozen=True)
+class Way:
+    """The addresses from the collector through a gateway to a t-meter, and what makes it one."""
+
+    collector: str
+    gateway: str
+    far_gateway: str
+    t_meter: str
+    prefix: str
+    forwarding: str
+
+
 @contextmanager
-def behind_gateway(hook: str) -> Iterator[Rig]:
+def along(
+    way: Way, hook: str, receive: Callable[[Namespace], object], *, ipv6: bool = False
+) -> Iterator[Rig]:
     with Lab() as lab:
-        names = ("switch", "collector", "gateway", "tmeter")
-        switch, here, gateway, t_meter = (lab.namespace(name) for name in names)
+        switch = lab.namespace("switch")
+        here, gateway, t_meter = (
+            lab.namespace(name, ipv6=ipv6) for name in ("collector", "gateway", "tmeter")
+        )
         switch.link("span0", here, "eth1")
         here.link("eth0", gateway, "eth0")
         gateway.link("eth1", t_meter, "eth0")
-        here.address("eth0", f"{COLLECTOR}/24")
-        gateway.address("eth0", f"{GATEWAY}/24")
-        gateway.address("eth1", f"{FAR_GATEWAY}/24")
-        t_meter.address("eth0", f"{FAR_T_METER}/24")
-        here.route("default", GATEWAY)
-        t_meter.route("default", FAR_GATEWAY)
-        gateway.sysctl("net.ipv4.ip_forward", 1)
+        here.address("eth0", f"{way.collector}/{way.prefix}")
+        gateway.address("eth0", f"{way.gateway}/{way.prefix}")
+        gateway.address("eth1", f"{way.far_gateway}/{way.prefix}")
+        t_meter.address("eth0", f"{way.t_meter}/{way.prefix}")
+        here.route("default", way.gateway)
+        t_meter.route("default", way.far_gateway)
+        gateway.sysctl(way.forwarding, 1)
         take_xdp_frames(gateway, "eth0")
-        vxlan(t_meter, VNI)
+        receive(t_meter)
         with collector(here) as tool:
             yield Rig(lab, hook, switch, tool, t_meter, gateway)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from collector.operate.lab import Lab, Namespace
-from tests.lib.rig import VNI, Rig, collector, take_xdp_frames, vxlan
+from tests.lib.rig import VNI, Rig, Way, along, collector, take_xdp_frames, vxlan
 
 COLLECTOR6, T_METER6, GATEWAY6 = "2001:db8:1::1", "2001:db8:1::2", "2001:db8:1::fe"
 FAR_T_METER6, FAR_GATEWAY6 = "2001:db8:2::2", "2001:db8:2::fe"
@@ -33,7 +33,8 @@ def receiver6(t_meter: Namespace, address: str, *, takes_zero_checksums: bool = 
 @contextmanager
 def on_link6(hook: str, *, takes_zero_checksums: bool = False) -> Iterator[Rig]:
     with Lab() as lab:
-        switch, here, t_meter = (lab.namespace(name, ipv6=name != "switch") for name in _NAMES[:3])
+        switch = lab.namespace("switch")
+        here, t_meter = (lab.namespace(name, ipv6=True) for name in ("collector", "tmeter"))
         switch.link("span0", here, "eth1")
         here.link("eth0", t_meter, "eth0")
         here.address("eth0", f"{COLLECTOR6}/64")
@@ -44,24 +45,7 @@ def on_link6(hook: str, *, takes_zero_checksums: bool = False) -> Iterator[Rig]:
             yield Rig(lab, hook, switch, tool, t_meter)
 
 
-@contextmanager
-def behind_gateway6(hook: str) -> Iterator[Rig]:
-    with Lab() as lab:
-        switch, here, t_meter, gateway = (lab.namespace(name, ipv6=name != "switch") for name in _NAMES)
-        switch.link("span0", here, "eth1")
-        here.link("eth0", gateway, "eth0")
-        gateway.link("eth1", t_meter, "eth0")
-        here.address("eth0", f"{COLLECTOR6}/64")
-        gateway.address("eth0", f"{GATEWAY6}/64")
-        gateway.address("eth1", f"{FAR_GATEWAY6}/64")
-        t_meter.address("eth0", f"{FAR_T_METER6}/64")
-        here.route("default", GATEWAY6)
-        t_meter.route("default", FAR_GATEWAY6)
-        gateway.sysctl("net.ipv6.conf.all.forwarding", 1)
-        take_xdp_frames(gateway, "eth0")
-        receiver6(t_meter, FAR_T_METER6)
-        with collector(here) as tool:
-            yield Rig(lab, hook, switch, tool, t_meter, gateway)
-
-
-_NAMES = ("switch", "collector", "tmeter", "gateway")
+def behind_gateway6(hook: str) -> AbstractContextManager[Rig]:
+    forwarding = "net.ipv6.conf.all.forwarding"
+    way = Way(COLLECTOR6, GATEWAY6, FAR_GATEWAY6, FAR_T_METER6, "64", forwarding)
+    return along(way, hook, lambda t_meter: receiver6(t_meter, FAR_T_METER6), ipv6=True)

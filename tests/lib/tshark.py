@@ -14,6 +14,14 @@ CHECKSUMS = [
     for layer in ("ip", "udp", "tcp")
     for word in ("-o", f"{layer}.check_checksum:TRUE")
 ]  # fmt: skip
+# A header as it has to be, with every reserved bit zero.
+VXLAN = {
+    "udp.dstport": "4789",
+    "vxlan.flags": "0x0800",
+    "vxlan.vni": "12",
+    "vxlan.gbp": "0",
+    "vxlan.reserved8": "0",
+}
 NO_REASSEMBLY = ["-o", "ip.defragment:FALSE", "-o", "tcp.desegment_tcp_streams:FALSE"]
 
 

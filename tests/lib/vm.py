@@ -35,6 +35,7 @@ ExecStart=/bin/bash --noprofile --norc -c 'until [ -e $PORT ]; do sleep 0.2; don
 Environment=PORT=/dev/virtio-ports/test HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin
 """
 _START = "[Unit]\nWants=test-shell.service\n"
+USB = ("-device", "qemu-xhci")
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,11 @@ class Vm:
                       "-serial", "chardev:serial"]  # fmt: skip
         words += _firmware(machine.firmware, folder)
         words += [word.format(disk=self.disk, format=form) for word in machine.disk]
+        words += machine.extra
         for number, nic in enumerate(self.nics):
             words += ["-netdev", nic.options]
             words += ["-device", f"{machine.nic},netdev=nic{number},mac={nic.mac},romfile="]
-        return [*words, *self._credentials(), *machine.extra]
+        return [*words, *self._credentials()]
 
     def _credentials(self) -> Iterator[str]:
         ours = {"systemd.extra-unit.test-shell.service": _SHELL, "systemd.unit-dropin.sysinit.target": _START}
@@ -147,6 +149,11 @@ class Vm:
     def booted(self) -> str:
         """Until every job of the boot is done: what systemd says of the whole."""
         return self.execute("systemctl is-system-running --wait")[1].strip()
+
+    def plug_in(self, volume: Mapping[str, object]) -> None:
+        """As a USB stick, in a machine that has `USB`."""
+        self._qmp.ask("blockdev-add", **{"node-name": "stick", "read-only": True, **volume})
+        self._qmp.ask("device_add", driver="usb-storage", drive="stick", id="stick")
 
     def power_off(self) -> None:
         self._qmp.ask("system_powerdown")

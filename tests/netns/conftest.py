@@ -9,10 +9,9 @@ import pytest
 
 from tests.lib.box import Box, new_box
 from tests.lib.fault import Faulty
-from tests.lib.hostile import between_namespaces, summary
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     with Faulty(tmp_path_factory.mktemp("faulty")) as server:
         yield server
@@ -31,7 +30,3 @@ def bare_box(tmp_path: Path, faulty: Faulty) -> Iterator[Box]:
     """The same without its cables."""
     with new_box(tmp_path, faulty) as box:
         yield box
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    summary(terminalreporter, "Hostile packets between namespaces", between_namespaces)

@@ -39,6 +39,18 @@ def test_frames_flow_as_soon_as_this_host_has_an_address(bare_box: Box) -> None:
         assert agent.get("/readyz") == (200, "fine\n")
 
 
+def test_a_cable_that_is_pulled_is_said_before_any_probe_fails(box: Box) -> None:
+    pulled = "t-meter ohio: eth0 has no link; is the cable in?"
+    with agent_of(box) as agent:
+        agent.start()
+        box.tmeter.run(["ip", "link", "set", "eth0", "down"])
+        agent.says(pulled, timeout=8)
+        assert (agent.t_meter()["up"], agent.t_meter()["why"]) == (False, pulled.partition(": ")[2])
+        box.tmeter.run(["ip", "link", "set", "eth0", "up"])
+        agent.says(f"no longer: {pulled}")
+        assert box.forwarded() == 12
+
+
 def outer_sources(box: Box) -> set[str]:
     """The addresses that a frame's outer packets come from now."""
     with Tap(box.tmeter, "eth0", is_outer) as tap:

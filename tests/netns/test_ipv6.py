@@ -29,7 +29,7 @@ from tests.lib.rig6 import (
     on_link6,
 )
 from tests.lib.tap import Tap, send
-from tests.lib.tshark import fields
+from tests.lib.tshark import VXLAN, fields
 from tests.lib.wrapped import BARE_IPV6, FORMS
 
 HOOKS = pytest.mark.parametrize("hook", ["xdp", "tc"])
@@ -44,12 +44,8 @@ HEADERS = {
     "ipv6.src": COLLECTOR6,
     "ipv6.dst": T_METER6,
     "ipv6.hlim": "64",
-    "udp.dstport": "4789",
     "udp.checksum.status": "1",  # good
-    "vxlan.flags": "0x0800",
-    "vxlan.vni": "12",
-    "vxlan.gbp": "0",
-    "vxlan.reserved8": "0",
+    **VXLAN,
 }
 
 

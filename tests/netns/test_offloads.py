@@ -7,7 +7,6 @@ import random
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
 
 import pytest
 from scapy.layers.inet import IP, TCP
@@ -20,6 +19,7 @@ from collector.operate.lab import Lab, Namespace, wait_for
 from tests.lib import mirrored
 from tests.lib.rig import STATUS_HOOK, VNI, Rig, on_link, vxlan
 from tests.lib.tap import OUTER, Tap, inner, is_outer
+from tests.lib.transfer import put_together, transfer
 from tests.lib.tshark import fields
 
 PHONE, PBX = "198.51.100.10", "198.51.100.20"
@@ -206,7 +206,7 @@ def test_a_file_sent_in_superframes_is_complete_at_the_t_meter(path: str, pbx: s
             rig.switch.mirror(port, target)
         rig.tool.apply([source])
         with rig.tap() as tap, Tap(rig.collector, arrival) as at_tc:
-            transfer(phone, server, pbx)
+            transfer(phone, server, pbx, PORT, FILE)
             wait_for(lambda: stream(tap.frames()) == FILE, "the whole file in the mirrored frames")
             frames = [frame for frame in tap.frames() if TCP in Ether(frame)]
             assert max(map(len, at_tc.frames())) > 2 * mirrored.LARGEST
@@ -232,43 +232,13 @@ def telephony(lab: Lab, switch: Namespace) -> tuple[Namespace, Namespace]:
     return ends[0], ends[1]
 
 
-def transfer(sender: Namespace, receiver: Namespace, address: str) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with receiver.enter():
-        listening = socket.create_server((address, PORT), family=family)
-    with listening:
-        thread = Thread(target=drain, args=(listening,))
-        thread.start()
-        with sender.enter():
-            calling = socket.create_connection((address, PORT), timeout=10)
-        with calling:
-            calling.sendall(FILE)
-        thread.join()
-
-
-def drain(listening: socket.socket) -> None:
-    accepted, _ = listening.accept()
-    with accepted:
-        while accepted.recv(1 << 20):
-            pass
-
-
 def stream(frames: list[bytes]) -> bytes:
-    """What the phone said, put together by sequence numbers; as far as there is no hole."""
-    segments: dict[int, bytes] = {}
-    start = 0
-    for frame in frames:
-        packet = Ether(frame)
-        if TCP not in packet or packet[TCP].dport != PORT:
-            continue
-        if packet[TCP].flags.S:
-            start = packet[TCP].seq + 1
-        elif data := bytes(packet[TCP].payload)[: payload_length(packet)]:
-            segments[packet[TCP].seq] = max(segments.get(packet[TCP].seq, b""), data, key=len)
-    said = bytearray()
-    while more := segments.get((start + len(said)) % (1 << 32)):
-        said += more
-    return bytes(said)
+    """What the phone said."""
+    packets = [packet for packet in map(Ether, frames) if TCP in packet and packet[TCP].dport == PORT]
+    return put_together(
+        (packet[TCP].seq, bool(packet[TCP].flags.S), bytes(packet[TCP].payload)[: payload_length(packet)])
+        for packet in packets
+    )
 
 
 def payload_length(packet: Packet) -> int:

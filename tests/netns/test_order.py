@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import socket
-from threading import Thread
 
 import pytest
 
@@ -13,11 +12,12 @@ from tests.lib import mirrored
 from tests.lib.mirrored import complete
 from tests.lib.rig import Rig, on_link, poll_in_a_thread
 from tests.lib.tap import Tap, is_outer
+from tests.lib.transfer import put_together, transfer
 from tests.lib.tshark import fields
 
 HOOKS = pytest.mark.parametrize("hook", ["xdp", "tc"])
 PHONE, PBX = "198.51.100.10", "198.51.100.20"
-PBX_PORT = (5061).to_bytes(2, "big")
+PBX_PORT = 5061
 SYN = 0x02
 NIC_QUEUE = 256  # frames, of a veth
 FILE = random.Random(3).randbytes(1_000_000)  # noqa: S311
@@ -70,8 +70,10 @@ def test_a_file_sent_in_superframes_is_complete_at_the_t_meter(hook: str) -> Non
         if hook == "tc":
             rig.t_meter.features("eth0", {"rx-gro": False})
         with rig.tap() as tap, Tap(rig.collector, "eth1") as at_tc:
-            transfer(phone, pbx)
+            transfer(phone, pbx, PBX, PBX_PORT, FILE)
             wait_for(lambda: stream(tap.frames()) == FILE, "the whole file in the mirrored frames")
+            # The ends of both connections may still be on their way.
+            wait_for(lambda: len(tap.frames()) == rig.tool.status().sent, "all frames")
             frames = tap.frames()
             assert any(len(frame) > mirrored.LARGEST for frame in at_tc.frames()) == (hook == "tc")
         assert max(map(len, frames)) <= mirrored.LARGEST
@@ -96,42 +98,18 @@ def telephony(rig: Rig) -> tuple[Namespace, Namespace]:
     return ends[0], ends[1]
 
 
-def transfer(sender: Namespace, receiver: Namespace) -> None:
-    with receiver.enter():
-        listening = socket.create_server((PBX, 5061))
-    with listening:
-        thread = Thread(target=drain, args=(listening,))
-        thread.start()
-        with sender.enter():
-            calling = socket.create_connection((PBX, 5061), timeout=10)
-        with calling:
-            calling.sendall(FILE)
-        thread.join()
-
-
-def drain(listening: socket.socket) -> None:
-    accepted, _ = listening.accept()
-    with accepted:
-        while accepted.recv(1 << 20):
-            pass
-
-
 def stream(frames: list[bytes]) -> bytes:
-    """What the phone said, put together by sequence numbers; as far as there is no hole."""
-    segments: dict[int, bytes] = {}
-    start = 0
-    for frame in filter(is_to_pbx, frames):
-        sequence = int.from_bytes(frame[38:42], "big")
-        if frame[47] & SYN:
-            start = sequence + 1
-            continue
-        data = frame[34 + 4 * (frame[46] >> 4) : 14 + int.from_bytes(frame[16:18], "big")]
-        segments[sequence] = max(segments.get(sequence, b""), data, key=len)
-    said = bytearray()
-    while more := segments.get((start + len(said)) % (1 << 32)):
-        said += more
-    return bytes(said)
+    """What the phone said."""
+    return put_together(
+        (
+            int.from_bytes(frame[38:42], "big"),
+            bool(frame[47] & SYN),
+            frame[34 + 4 * (frame[46] >> 4) : 14 + int.from_bytes(frame[16:18], "big")],
+        )
+        for frame in filter(is_to_pbx, frames)
+    )
 
 
 def is_to_pbx(frame: bytes) -> bool:
-    return frame[12:14] == b"\x08\x00" and frame[23] == socket.IPPROTO_TCP and frame[36:38] == PBX_PORT
+    is_tcp = frame[12:14] == b"\x08\x00" and frame[23] == socket.IPPROTO_TCP
+    return is_tcp and int.from_bytes(frame[36:38], "big") == PBX_PORT

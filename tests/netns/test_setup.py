@@ -20,6 +20,7 @@ from collector.operate.setup.network import Static, management_file, mirror_file
 from tests.lib import mirrored
 from tests.lib.console import Console, console
 from tests.lib.rig import COLLECTOR, T_METER, Rig, on_link
+from tests.lib.written import written
 
 # As `collector`, but with less patience where nobody answers.
 HURRIED = """\
@@ -56,22 +57,7 @@ from collector.cli import main
 main()
 """
 KEEP = "Is it right? y keeps it, n takes it back"
-WRITTEN = f"""\
-# Written by collector setup. All keys are in the manual, page Configuration.
-version: 1
-
-# Where the copies of the phone system's traffic arrive
-sources:
-  - name: pbx
-    type: span               # a mirror port: all that arrives is a copy
-    interface: eth1
-    vni: 12
-
-# Where they are sent, each frame wrapped in VXLAN
-t_meters:
-  - name: t-meter
-    address: {T_METER}
-"""
+WRITTEN = written(T_METER)
 FORMER = f"""\
 version: 1  # mine
 sources: [{{name: lab, type: span, interface: eth1, vni: 12}}]

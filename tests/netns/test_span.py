@@ -9,7 +9,7 @@ import pytest
 from tests.lib import mirrored
 from tests.lib.rig import COLLECTOR, STATUS_HOOK, T_METER, Rig, on_link, vxlan
 from tests.lib.tap import Tap, inner, is_outer, send
-from tests.lib.tshark import fields
+from tests.lib.tshark import VXLAN, fields
 
 STRIPPED_VNI = 13
 HEADERS = {
@@ -19,12 +19,8 @@ HEADERS = {
     "ip.flags.df": "0",
     "ip.flags.mf": "0",
     "ip.checksum.status": "1",  # good
-    "udp.dstport": "4789",
     "udp.checksum": "0x0000",
-    "vxlan.flags": "0x0800",
-    "vxlan.vni": "12",
-    "vxlan.gbp": "0",
-    "vxlan.reserved8": "0",
+    **VXLAN,
 }
 
 

@@ -11,7 +11,7 @@ from tests.lib.cloud import CLOUD, VNIS, Cloud, one_network
 from tests.lib.hosttraffic import broadcast_arrives, conversation, pings
 from tests.lib.rig import COLLECTOR, STATUS_HOOK, T_METER, VNI, on_link, vxlan
 from tests.lib.tap import inner, send
-from tests.lib.tshark import fields
+from tests.lib.tshark import VXLAN, fields
 
 RULES: dict[str, tuple[object, dict[int, int | None]]] = {
     "keep": ("keep", {17: 17, 18: 18, 19: 19}),
@@ -25,11 +25,9 @@ HEADERS = {
     "ip.dst": T_METER,
     "ip.ttl": "64",
     "ip.checksum.status": "1",  # good
-    "udp.dstport": "4789",
     "udp.checksum": "0x0000",
-    "vxlan.flags": "0x0800",
+    **VXLAN,
     "vxlan.vni": "17",
-    "vxlan.reserved8": "0",
 }
 
 

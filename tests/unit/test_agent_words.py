@@ -49,6 +49,7 @@ def test_what_is_wrong_is_said_once_when_it_comes_and_once_when_it_is_over(
     wrong = replace(FINE, sources=(), problems=("one\n  do this", "two"), t_meters=(down,))
     for status in (replace(FINE, sources=()), wrong, wrong, replace(wrong, problems=("two",), t_meters=())):
         journal.state(status)
+    journal.state(replace(wrong, problems=("two",), t_meters=()), "a configuration was refused")
     journal.trouble("three")
     assert caplog.messages == [
         "one\n  do this",
@@ -58,8 +59,10 @@ def test_what_is_wrong_is_said_once_when_it_comes_and_once_when_it_is_over(
         "no longer: one",
         "no longer: t-meter ohio: does not answer",
         "no longer: t-meter ohio: frames leave all the same",
+        "a configuration was refused",
         "three",
         "no longer: two",
+        "no longer: a configuration was refused",
     ]
 
 

@@ -404,19 +404,16 @@ def parse_or_refuse(text: str) -> None:
     assert not re.search(r"Input should|Field required|Extra inputs|Value error", said)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text(text: str) -> None:
     parse_or_refuse(text)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=" \t\n:-[]{}?&*!|>'\"%@#,~a1.", max_size=60))
 def test_any_yaml(text: str) -> None:
     parse_or_refuse(text)
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(VALID)), st.integers(0, 12), st.text(max_size=12))
 def test_mutated_file(start: int, length: int, inserted: str) -> None:
     parse_or_refuse(VALID[:start] + inserted + VALID[start + length :])
@@ -448,7 +445,7 @@ def maps(*models: type[BaseModel]) -> st.SearchStrategy[Any]:
     return st.dictionaries(st.sampled_from(keys_of(*models)), JSON, max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.fixed_dictionaries(
         {"version": st.just(1) | JSON},

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PRODUCT = sorted((ROOT / "collector").rglob("*.py"))
 C_SOURCES = sorted(path for top in ("collector", "deploy", "tests") for path in (ROOT / top).rglob("*.[ch]"))
+PYTHON = ("collector", "deploy", "image", "tests")
 C_STYLE = ROOT / "collector/datapath/bpf/.clang-format"
 
 TOP_LEVEL = {
@@ -69,11 +70,11 @@ def functions(path: Path) -> Iterator[int]:
 
 
 def test_python_is_clean() -> None:
-    run(sys.executable, "-m", "ruff", "check", "collector", "deploy", "tests")
+    run(sys.executable, "-m", "ruff", "check", *PYTHON)
 
 
 def test_python_is_formatted() -> None:
-    run(sys.executable, "-m", "ruff", "format", "--check", "--diff", "collector", "deploy", "tests")
+    run(sys.executable, "-m", "ruff", "format", "--check", "--diff", *PYTHON)
 
 
 def test_types_hold() -> None:

@@ -358,7 +358,7 @@ def for_garbage() -> Iterator[Running]:
     assert found.server.counts.failures == 0
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.binary(max_size=300),
     st.sampled_from([b"", b"GET ", b"GET / HTTP/1.1\r\nHost: h\r\n", b"\x16\x03\x01"]),

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 
 from collector.control.config import load_text, parse
+from collector.control.files import replace_file
 from collector.errors import HostError
 from collector.operate.setup import network
 from collector.operate.setup.bus import reload_networkd
 from collector.operate.setup.facts import Facts, NicFacts
-from collector.operate.setup.files import replace_file
 from collector.operate.setup.keys import _append, parse_key
 from collector.operate.setup.review import changes, summary
 from collector.operate.setup.wanted import wanted
 from collector.operate.setup.written import write
+from tests.lib.written import written
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDFbnRPZSxGc82ISg3Ui3V+MaIHSqo5bdf4Z5qnK0Va6"
 FINGERPRINT = "SHA256:Ga8vPhmtBldGM8OAPL9P1nSZc8ev+tjLAoEmz9Cqn+Y"
@@ -45,22 +46,7 @@ def facts(text: str = "", *nics: NicFacts, **more: Any) -> Facts:
     return Facts(here, lambda _: [], "eth0", Path("collector.yaml"), data, text, **more)
 
 
-FRESH = """\
-# Written by collector setup. All keys are in the manual, page Configuration.
-version: 1
-
-# Where the copies of the phone system's traffic arrive
-sources:
-  - name: pbx
-    type: span               # a mirror port: all that arrives is a copy
-    interface: eth1
-    vni: 12
-
-# Where they are sent, each frame wrapped in VXLAN
-t_meters:
-  - name: t-meter
-    address: 203.0.113.10
-"""
+FRESH = written("203.0.113.10")
 
 
 def test_a_new_file() -> None:

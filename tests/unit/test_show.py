@@ -9,11 +9,12 @@ from unittest.mock import Mock
 import pytest
 
 from collector.control import status
+from collector.control.host import Host
 from collector.control.show import Interface, Rate, Report, print_interfaces, print_status
 from collector.control.status import SourceStatus, Status, TMeterStatus
 from collector.datapath import settings, tmeter
 from collector.datapath.counters import TMeterCounters
-from tests.lib.hosts import ROUTE, ROUTE6
+from tests.lib.hosts import HOST, ROUTE, ROUTE6, UPLINK, with_nic
 
 NO_DROPS = {"malformed": 0, "loop": 0, "oversize": 0}
 PBX = SourceStatus(
@@ -54,6 +55,13 @@ def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_blank_appliance(capsys: pytest.CaptureFixture[str]) -> None:
     print_status(Report(BLANK, {}))
     assert printed(capsys) == "not configured: nothing is forwarded\n"
+
+
+def test_a_blank_one_whose_file_was_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    print_status(Report(replace(BLANK, notices=("a configuration from here was refused",)), {}))
+    assert printed(capsys) == (
+        "not configured: nothing is forwarded\n  * a configuration from here was refused\n"
+    )
 
 
 def test_a_healthy_one_with_rates(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,20 +123,23 @@ def test_an_ipv6_address_is_told_from_its_port(
 
 
 @pytest.mark.parametrize(
-    ("route", "why"),
+    ("host", "route", "why"),
     [
-        (ROUTE, "192.0.2.254 does not answer ARP"),
-        (ROUTE6, "fe80::1 does not answer neighbour discovery"),
-        (replace(ROUTE6, refusal="this host has no route to it"), "this host has no route to it"),
+        (HOST, ROUTE, "192.0.2.254 does not answer ARP"),
+        (HOST, ROUTE6, "fe80::1 does not answer neighbour discovery"),
+        (HOST, replace(ROUTE6, refusal="this host has no route to it"), "this host has no route to it"),
+        (with_nic(UPLINK, carrier=False), ROUTE, "eth0 has no link; is the cable in?"),
     ],
-    ids=["ipv4", "ipv6", "route"],
+    ids=["ipv4", "ipv6", "route", "link"],
 )
-def test_why_the_t_meter_is_down(monkeypatch: pytest.MonkeyPatch, route: tmeter.Route, why: str) -> None:
+def test_why_the_t_meter_is_down(
+    monkeypatch: pytest.MonkeyPatch, host: Host, route: tmeter.Route, why: str
+) -> None:
     monkeypatch.setattr(tmeter, "neighbour_state", lambda *_: 0)
     wanted = settings.TMeter(
         "ohio", route.source, route.address, 4789, 1500, settings.Oversize.DROP, route.ifindex
     )
-    found = status._t_meter(wanted, route, TMeterCounters(1, 2, 3), Mock(), None)
+    found = status._t_meter(wanted, replace(host, route=route), TMeterCounters(1, 2, 3), Mock(), None)
     assert found == TMeterStatus("ohio", str(route.address), 4789, False, why, 1, 2, 1500, 3)
 
 

@@ -19,6 +19,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from collector.control import confirm
 from collector.control.config import load_text
+from collector.control.files import replace_file
 from collector.control.lock import alone
 from collector.control.notes import instance_folder, read_notes, read_text
 from collector.control.observed import boottime
@@ -26,7 +27,6 @@ from collector.datapath.libbpf import BpfError
 from collector.datapath.tmeter import find_route
 from collector.errors import CollectorError, HostError
 from collector.operate.setup.bus import reload_networkd
-from collector.operate.setup.files import replace_file
 from collector.operate.setup.keys import add_key, parse_key
 from collector.operate.setup.network import FINAL, NETWORK, NETWORK_ON_TRIAL, TRIAL
 
