@@ -90,7 +90,7 @@ endef
 give_back = [ -z "$$SUDO_UID" ] || find collector tests $$(ls -d $(VENV) .cache dist 2>/dev/null) \
 	-user root -exec chown -h "$$SUDO_UID:$$SUDO_GID" {} +
 
-.PHONY: help setup demo test test-quick test-all bench bench-boot lock wheel deb image image-lock repro clean
+.PHONY: help setup demo test test-quick test-all bench bench-boot lock wheel deb image image-lock ami repro clean
 .PHONY: root-demo root-test root-bench root-bench-boot root-deb root-image root-image-lock root-repro
 .PHONY: packages-setup packages-demo packages-test packages-bench packages-deb packages-image
 .DEFAULT_GOAL := help
@@ -136,6 +136,9 @@ image: root-image packages-image setup ## build the appliance's images in dist/ 
 image-lock: root-image-lock packages-image ## write image/packages.lock anew, with the versions that Debian has now (root)
 	@trap '$(give_back)' EXIT; image/build.sh --lock
 
+ami: setup $(VENV)/.test ## make an AMI of a disk in your AWS account: ARGS="dist/collector-VERSION.raw --region REGION"
+	@$(BIN)/python deploy/aws/ami.py $(ARGS)
+
 repro: root-repro packages-image setup ## build the appliance twice, in two folders, and compare (root)
 	@trap '$(give_back)' EXIT; image/repro.sh
 
@@ -148,6 +151,7 @@ lock: setup ## choose the newest versions that pyproject.toml allows and write t
 	$(UV_COMPILE) --group build --output-file collector/build.lock
 	$(UV_COMPILE) pyproject.toml --group dev --constraint collector/requirements.lock \
 		--constraint collector/build.lock --output-file tests/requirements.lock
+	$(UV_COMPILE) --group aws --constraint tests/requirements.lock --output-file tests/aws.lock
 	@$(give_back)
 
 clean: ## remove everything that make made here
@@ -189,8 +193,8 @@ $(VENV)/.setup: collector/requirements.lock collector/build.lock pyproject.toml 
 	$(PIP_INSTALL) --quiet --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
-$(VENV)/.test: tests/requirements.lock $(VENV)/.setup
-	$(PIP_INSTALL) --require-hashes -r tests/requirements.lock
+$(VENV)/.test: tests/requirements.lock tests/aws.lock $(VENV)/.setup
+	$(PIP_INSTALL) --require-hashes -r tests/requirements.lock -r tests/aws.lock
 	@touch $@
 
 # Out of their packages, not by installing them: that would start a Prometheus server on this machine.
