@@ -104,11 +104,12 @@ demo: root-demo packages-demo setup ## show the whole path of a telephone call o
 
 test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run every test but the images' (root)
 	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest \
-		--ignore=tests/appliance/test_boot.py $(ARGS)
+		--ignore=tests/appliance/test_boot.py --ignore=tests/appliance/test_update.py $(ARGS)
 
 test-image: root-test-image packages-test packages-image setup $(VENV)/.test $(IMAGES) ## build the images, and start them (root)
 	$(call need_packages,$(IMAGE_TEST_PACKAGES),test-image)
-	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/appliance/test_boot.py $(ARGS)
+	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not long" \
+		tests/appliance/test_boot.py tests/appliance/test_update.py $(ARGS)
 
 test-quick: setup $(VENV)/.test ## run the tests that take seconds and need no root
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/unit $(ARGS)
