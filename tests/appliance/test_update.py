@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Iterator
-from dataclasses import replace as changed
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from tests.lib import ranges
 from tests.lib.appliance import (
     FILE,
     NETWORKS,
@@ -23,12 +25,16 @@ from tests.lib.appliance import (
     configure,
     disk_on,
     mirrored,
+    partition,
+    qemu_io,
 )
-from tests.lib.bundles import STRANGER, Workshop
+from tests.lib.bundles import STRANGER, Workshop, replace
 from tests.lib.vm import Machine, Vm
 
 STICK = "/run/stick"
 GOOD, BROKEN = "9.1.0", "9.2.0"
+CHOICE = "/usr/lib/appliance/boot-choice"
+IMPATIENT = {"systemd.unit-dropin.appliance-back.timer": "[Timer]\nOnBootSec=\nOnBootSec=100s\n"}
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +48,14 @@ class Appliance:
 
     def __init__(self, folder: Path, stick: Path) -> None:
         self._folder = folder
-        self._machine = Machine("the updated machine",
-                                extra=("-drive", f"file={stick},format=raw,if=virtio,readonly=on"))  # fmt: skip
+        drive = ("-drive", f"file={stick},format=raw,if=virtio,readonly=on")
+        self._machine = Machine("the updated machine", extra=drive)
         self.disk = disk_on(artefact("raw"), folder, "4G")
         self._starts = 0
 
     def start(self, credentials: dict[str, str] | None = None) -> Vm:
         self._starts += 1
-        machine = changed(self._machine, name=f"{self._machine.name}, start {self._starts}")
+        machine = dataclasses.replace(self._machine, name=f"{self._machine.name}, start {self._starts}")
         folder = self._folder / f"start{self._starts}"
         return Vm(machine, self.disk, folder, NETWORKS | (credentials or {}))
 
@@ -65,7 +71,7 @@ def put_in_stick(vm: Vm) -> None:
 
 
 def await_good(vm: Vm, slot: str) -> None:
-    vm.wait_until(f'[ "$(/usr/lib/appliance/boot-choice get {slot}_TRY)" = 0 ]')
+    vm.wait_until(f'[ "$({CHOICE} get {slot}_TRY)" = 0 ]')
 
 
 def update_status(vm: Vm) -> dict[str, Any]:
@@ -128,6 +134,7 @@ def test_there_and_back(workshop: Workshop, folder: Path) -> None:
     make_refused(workshop)
     workshop.bundle("good", GOOD, workshop.image(GOOD, lambda _root: None))
     workshop.bundle("broken", BROKEN, workshop.image(BROKEN, does_not_boot))
+    shutil.copy(ranges.__file__, workshop.stick)
     appliance = Appliance(folder, workshop.stick_image())
 
     with appliance.start() as vm:
@@ -154,7 +161,9 @@ def test_there_and_back(workshop: Workshop, folder: Path) -> None:
         assert_forwards(vm, mirrored())
         assert vm.succeed("systemctl is-active appliance-back.timer || true") == "inactive"
         put_in_stick(vm)
-        vm.succeed(f"collector update {STICK}/broken.raucb --reboot")
+        vm.succeed(f"systemd-run --quiet python3 {STICK}/ranges.py {STICK} 8000")
+        vm.wait_until("(echo > /dev/tcp/127.0.0.1/8000)")
+        vm.succeed("collector update http://127.0.0.1:8000/broken.raucb --reboot")
         vm.wait_for_end()
 
     for _ in range(3):
@@ -183,3 +192,86 @@ def assert_went_back(vm: Vm, version: str, other: str, why: str) -> None:
     assert f"  * {words}" in vm.succeed("collector status --interval 0 | tr -s '\\n ' ' '")
     assert vm.succeed("collector metrics | grep ^collector_update") == "collector_update_fallback 1.0"
     vm.wait_until("grep 'UPDATE  *failed; see: sudo collector update status' /run/issue.d/appliance.issue")
+
+
+def update_from(appliance: Appliance, bundle: str) -> None:
+    """Installs it on a blank machine, and restarts."""
+    with appliance.start() as vm:
+        await_good(vm, "A")
+        put_in_stick(vm)
+        vm.succeed(f"collector update {STICK}/{bundle}.raucb --reboot")
+        vm.wait_for_end()
+
+
+def ssh_fails(root: Path) -> None:
+    replace(root / "usr/lib/systemd/system/ssh.service.d/broken.conf", "[Service]\nExecStartPre=false\n")
+
+
+@pytest.mark.long
+def test_a_broken_service(workshop: Workshop, folder: Path) -> None:
+    workshop.bundle("service", BROKEN, workshop.image(BROKEN, ssh_fails))
+    appliance = Appliance(folder, workshop.stick_image())
+    update_from(appliance, "service")
+    for _ in range(3):
+        with appliance.start(IMPATIENT) as vm:
+            vm.wait_for("^Slot B")
+            vm.wait_for_end()
+    with appliance.start() as vm:
+        why = f"version {BROKEN}: ssh.service does not run; ssh.service has failed"
+        assert_went_back(vm, built_version(), f"{BROKEN} failed", why)
+
+
+@pytest.mark.long
+def test_a_corrupt_block(workshop: Workshop, folder: Path) -> None:
+    """Nothing that starts reads it: the check of the whole slot finds it."""
+    workshop.bundle("good", GOOD, workshop.image(GOOD, lambda _root: None))
+    appliance = Appliance(folder, workshop.stick_image())
+    update_from(appliance, "good")
+    start, _ = partition(artefact("raw"), "collector-b")
+    qemu_io(appliance.disk, f"write -P 0xd5 {start + 80 * 1024 * 1024} 4096")
+    with appliance.start() as vm:
+        vm.wait_for("^Slot B")
+        vm.wait_for_end()
+    with appliance.start() as vm:
+        vm.wait_for("^Slot A")
+        assert_went_back(vm, built_version(), " empty", f"version {GOOD}: its slot is damaged")
+
+
+@pytest.mark.long
+def test_power_cuts(workshop: Workshop, folder: Path) -> None:
+    """While the slot is written, while the choice is written, and with GRUB's block destroyed by it."""
+    first = built_version()
+    workshop.bundle("good", GOOD, workshop.image(GOOD, lambda _root: None))
+    appliance = Appliance(folder, workshop.stick_image())
+
+    with appliance.start() as vm:
+        await_good(vm, "A")
+        put_in_stick(vm)
+        vm.succeed(f"systemd-run --quiet collector update {STICK}/good.raucb")
+        vm.wait_until("[ $(awk '$3 == \"vda5\" {print $10}' /proc/diskstats) -gt 100000 ]")
+        assert vm.succeed(f"{CHOICE} get B_OK") == "0"
+
+    with appliance.start() as vm:
+        assert_healthy(vm)
+        assert slots(vm) == (first, "empty", "A")
+        assert update_status(vm)["fallback"] == ""
+        put_in_stick(vm)
+        vm.succeed(f"collector update {STICK}/good.raucb")
+        there_and_back = (
+            f"while :; do {CHOICE} set-primary A; {CHOICE} set-primary B; echo >> /run/turns; done"
+        )
+        vm.succeed(f"systemd-run --quiet sh -c '{there_and_back}'")
+        vm.wait_until("[ $(wc -l < /run/turns) -gt 20 ]")
+
+    with appliance.start() as vm:
+        assert_healthy(vm)
+        found = update_status(vm)
+        assert (found["running"]["name"], found["fallback"]) == (found["chosen"], "")
+        vm.succeed(f"{CHOICE} set-primary B")
+        vm.succeed("dd if=/dev/zero of=/boot/env/grubenv bs=512 count=1 conv=notrunc,fsync")
+
+    with appliance.start() as vm:
+        vm.wait_for("^Slot B")
+        assert_healthy(vm)
+        await_good(vm, "B")
+        assert slots(vm) == (GOOD, f"{first} good", "B")
