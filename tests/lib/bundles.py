@@ -107,8 +107,9 @@ class Workshop:
         """A disk with the bundles on it, to be put into a machine."""
         disk = self.build / "stick.ext4"
         disk.unlink(missing_ok=True)
-        kilobytes = sum(each.stat().st_size for each in self.stick.iterdir()) // 1000 + 16384
-        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", self.stick, disk, f"{kilobytes}k"], check=True)
+        kilobytes = sum(each.stat().st_size for each in self.stick.iterdir()) // 900 + 32768
+        options = ["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0"]
+        subprocess.run(["mke2fs", *options, "-d", self.stick, disk, f"{kilobytes}k"], check=True)
         return disk
 
 
