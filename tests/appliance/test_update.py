@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from tests.lib.appliance import (
     partition,
     qemu_io,
 )
-from tests.lib.bundles import STRANGER, Workshop, replace
+from tests.lib.bundles import STRANGER, Workshop, put
 from tests.lib.vm import Machine, Vm
 
 STICK = "/run/stick"
@@ -98,8 +99,7 @@ def built_version() -> str:
 
 def does_not_boot(root: Path) -> None:
     """A kernel that starts and finds nothing to go on with."""
-    (root / "boot/initrd").unlink()
-    (root / "boot/initrd").write_bytes(b"")
+    put(root / "boot/initrd", b"")
 
 
 REFUSED = {
@@ -155,6 +155,7 @@ def test_there_and_back(workshop: Workshop, folder: Path) -> None:
         answer_arp(vm.nics[UPLINK])
         assert_healthy(vm)
         assert "appliance.trial" in vm.succeed("cat /proc/cmdline")
+        assert "errors=panic" in vm.succeed("findmnt --noheadings --output OPTIONS /")
         await_good(vm, "B")
         assert slots(vm) == (GOOD, f"{first} good", "B")
         assert what_stays(vm) == stays
@@ -204,7 +205,7 @@ def update_from(appliance: Appliance, bundle: str) -> None:
 
 
 def ssh_fails(root: Path) -> None:
-    replace(root / "usr/lib/systemd/system/ssh.service.d/broken.conf", "[Service]\nExecStartPre=false\n")
+    put(root / "usr/lib/systemd/system/ssh.service.d/broken.conf", b"[Service]\nExecStartPre=false\n")
 
 
 @pytest.mark.long
@@ -224,11 +225,14 @@ def test_a_broken_service(workshop: Workshop, folder: Path) -> None:
 @pytest.mark.long
 def test_a_corrupt_block(workshop: Workshop, folder: Path) -> None:
     """Nothing that starts reads it: the check of the whole slot finds it."""
-    workshop.bundle("good", GOOD, workshop.image(GOOD, lambda _root: None))
+    unread = os.urandom(1024 * 1024)  # nothing makes it smaller, so it lies there as it is
+    image = workshop.image(GOOD, lambda root: put(root / "usr/share/unread", unread))
+    place = image.read_bytes().index(unread[:64])
+    workshop.bundle("marked", GOOD, image)
     appliance = Appliance(folder, workshop.stick_image())
-    update_from(appliance, "good")
+    update_from(appliance, "marked")
     start, _ = partition(artefact("raw"), "collector-b")
-    qemu_io(appliance.disk, f"write -P 0xd5 {start + 80 * 1024 * 1024} 4096")
+    qemu_io(appliance.disk, f"write -P 0xd5 {start + place} 512")
     with appliance.start() as vm:
         vm.wait_for("^Slot B")
         vm.wait_for_end()

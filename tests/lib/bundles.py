@@ -64,7 +64,8 @@ class Workshop:
         root, changed, image = self.root(), self.build / "changed", self.build / "root.img"
         subprocess.run(["cp", "--archive", "--link", root, changed], check=True)
         release = changed / "usr/lib/os-release"
-        replace(release, re.sub(r"(?m)^IMAGE_VERSION=.*$", f"IMAGE_VERSION={version}", release.read_text()))
+        text = re.sub(r"(?m)^IMAGE_VERSION=.*$", f"IMAGE_VERSION={version}", release.read_text())
+        put(release, text.encode())
         change(changed)
         image.unlink(missing_ok=True)
         quick = ["-comp", "gzip", "-Xcompression-level", "1", "-noappend", "-no-progress", "-no-xattrs"]
@@ -113,7 +114,8 @@ class Workshop:
         return disk
 
 
-def replace(file: Path, text: str) -> None:
+def put(file: Path, content: bytes) -> None:
+    """In place of the one that is there, which other roots share."""
     file.unlink(missing_ok=True)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
+    file.write_bytes(content)
