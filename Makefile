@@ -85,8 +85,8 @@ endef
 give_back = [ -z "$$SUDO_UID" ] || find collector tests $$(ls -d $(VENV) .cache dist 2>/dev/null) \
 	-user root -exec chown -h "$$SUDO_UID:$$SUDO_GID" {} +
 
-.PHONY: help setup demo test test-quick test-image bench lock wheel deb image repro clean
-.PHONY: root-demo root-test root-test-image root-bench root-deb root-image root-repro
+.PHONY: help setup demo test test-quick test-image bench bench-boot lock wheel deb image repro clean
+.PHONY: root-demo root-test root-test-image root-bench root-bench-boot root-deb root-image root-repro
 .PHONY: packages-setup packages-demo packages-test packages-bench packages-deb packages-image
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -134,6 +134,10 @@ image: root-image packages-image setup ## build the appliance's images in dist/ 
 repro: root-repro packages-image setup ## build the appliance twice, in two folders, and compare (root)
 	@trap '$(give_back)' EXIT; image/repro.sh
 
+bench-boot: root-bench-boot packages-image setup $(VENV)/.test $(IMAGES) ## measure the time from power on to forwarding (root)
+	$(call need_packages,$(IMAGE_TEST_PACKAGES),bench-boot)
+	@trap '$(give_back)' EXIT; $(BIN)/python -m tests.bench.power_on $(ARGS)
+
 lock: setup ## choose the newest versions that pyproject.toml allows and write the lock files anew
 	$(PIP_INSTALL) --quiet uv
 	$(UV_COMPILE) pyproject.toml --output-file collector/requirements.lock
@@ -150,7 +154,7 @@ clean: ## remove everything that make made here
 $(IMAGES): $(IMAGE_SOURCES) | packages-image setup
 	deploy/debian/build.sh dist && image/build.sh dist
 
-root-demo root-test root-test-image root-bench root-deb root-image root-repro: root-%:
+root-demo root-test root-test-image root-bench root-bench-boot root-deb root-image root-repro: root-%:
 	@$(call need_root,$*)
 
 packages-setup:

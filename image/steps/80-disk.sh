@@ -3,15 +3,7 @@
 # In sectors of 512 bytes: where the first partition, GRUB's own, begins.
 first=2048
 
-little_endian() {
-    local value=$1 byte
-    for ((byte = 0; byte < 8; byte++)); do
-        printf "\\x$(printf %02x $(((value >> (8 * byte)) & 255)))"
-    done
-}
-patch() {
-    dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
+. "$image/disk/boot-sector.sh"
 
 mkdir -p "$work/esp/EFI/BOOT" "$work/esp/EFI/debian" "$work/env"
 cp "$tools/usr/lib/shim/shimx64.efi.signed" "$work/esp/EFI/BOOT/BOOTX64.EFI"
@@ -24,14 +16,9 @@ tool grub-editenv /build/env/grubenv set PRIMARY=A A_OK=1 A_TRY=0 A_GOOD=1 B_OK=
 cp "$work/env/grubenv" "$work/env/grubenv.copy"
 find "$work/esp" "$work/env" -exec touch --date "@$SOURCE_DATE_EPOCH" {} +
 
-# What grub-install would do, without a device: core.img in the first partition, boot.img in sector 0 pointing there.
 tool grub-mkimage --format i386-pc --prefix '(,gpt2)/EFI/debian' --output /build/core.img \
     $(listed "$image/disk/grub-modules.list")
-truncate --size=%512 "$work/core.img"
-little_endian $((first + 1)) | patch "$work/core.img" $((0x1f4))
-cp "$tools/usr/lib/grub/i386-pc/boot.img" "$work/boot.img"
-little_endian $first | patch "$work/boot.img" $((0x5c))
-printf '\x90\x90' | patch "$work/boot.img" $((0x66))
+point_core_at "$work/core.img" $first
 
 seed=5f1c4f5b-3c6e-4c0b-9a3c-8a8f1d6f7b10
 tool env "SYSTEMD_REPART_MKFS_OPTIONS_EXT4=-E hash_seed=$seed" "SYSTEMD_REPART_MKFS_OPTIONS_EXT2=-E hash_seed=$seed" \
@@ -39,4 +26,4 @@ tool env "SYSTEMD_REPART_MKFS_OPTIONS_EXT4=-E hash_seed=$seed" "SYSTEMD_REPART_M
     --definitions=/build/repart --dry-run=no --no-pager "/build/$name.raw"
 [ "$(tool sfdisk --dump "/build/$name.raw" | sed -n 's/.*raw1 : start= *\([0-9]*\),.*/\1/p')" = "$first" ] ||
     fail "The partition of GRUB for BIOS does not begin at sector $first."
-head --bytes 440 "$work/boot.img" | patch "$work/$name.raw" 0
+write_boot_sector "$tools/usr/lib/grub/i386-pc/boot.img" "$work/$name.raw" $first

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import tarfile
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.lib.appliance import (
-    MIRROR,
     NETWORKS,
     UPLINK,
     answer_arp,
@@ -23,10 +21,10 @@ from tests.lib.appliance import (
     assert_healthy,
     configure,
     disk_on,
-    is_to_tmeter,
     mirrored,
     partition,
     qemu_io,
+    seconds_to_forwarding,
 )
 from tests.lib.vm import Machine, Vm
 
@@ -48,11 +46,11 @@ HYPERV = Machine(
     firmware="secure",
     nic="e1000e",
 )
+# By BIOS: Debian's UEFI for QEMU knows no PVSCSI; VMware's own does.
 VMWARE = Machine(
-    "the OVA's disk, UEFI, PVSCSI, VMXNET3",
+    "the OVA's disk, BIOS, PVSCSI, VMXNET3",
     disk=("-drive", "file={disk},format={format},if=none,id=disk",
           "-device", "pvscsi", "-device", "scsi-hd,drive=disk"),
-    firmware="uefi",
     nic="vmxnet3",
 )  # fmt: skip
 
@@ -95,18 +93,8 @@ def test_bios(folder: Path) -> None:
         assert 1024 - 50 < data_size(vm) - small <= 1024
 
 
-def seconds_to_forwarding(vm: Vm) -> float:
-    """From power on until the first frame has gone the whole way."""
-    frame = mirrored()[0]
-    while True:
-        vm.nics[MIRROR].send(frame)
-        if vm.nics[UPLINK].got(is_to_tmeter, 0.5):
-            return time.monotonic() - vm.powered
-        vm.require_running()
-
-
 @pytest.mark.parametrize("machine", [SECURE, VMWARE, HYPERV], ids=lambda machine: machine.name)
-def test_uefi(machine: Machine, folder: Path) -> None:
+def test_other_machines(machine: Machine, folder: Path) -> None:
     disk = unpacked(machine, folder)
     with Vm(machine, disk, folder / "vm", NETWORKS) as vm:
         answer_arp(vm.nics[UPLINK])

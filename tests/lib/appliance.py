@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -149,3 +150,13 @@ def assert_forwards(vm: Vm, sent: Sequence[bytes]) -> None:
     )
     assert outer == [(TMETER_MAC, COLLECTOR, TMETER, "4789", "0x0800", "12")] * len(sent)
     assert [frame[50:] for frame in received] == list(sent)
+
+
+def seconds_to_forwarding(vm: Vm) -> float:
+    """From power on until the first frame has gone the whole way."""
+    frame = mirrored()[0]
+    while True:
+        vm.nics[MIRROR].send(frame)
+        if vm.nics[UPLINK].got(is_to_tmeter, 0.5):
+            return time.monotonic() - vm.powered
+        vm.require_running()
