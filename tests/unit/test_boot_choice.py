@@ -8,14 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.lib.grubenv import FAILED, FRESH, INSTALLED, SIZE, UPDATED, block, values
+
 SCRIPT = Path(__file__).parents[2] / "image/root/usr/lib/appliance/boot-choice"
-SIZE = 1024
 SECTOR = 512
-SIGNATURE = b"# GRUB Environment Block\n"
-FRESH = {"PRIMARY": "A", "A_OK": "1", "A_TRY": "0", "A_GOOD": "1", "B_OK": "0", "B_TRY": "0", "B_GOOD": "0"}
-INSTALLED = FRESH | {"PRIMARY": "B", "B_OK": "1"}
-FAILED = INSTALLED | {"B_TRY": "3"}
-UPDATED = INSTALLED | {"B_GOOD": "1"}
 
 # In place of dd: writes so many bytes at the write of that number, and then the power is gone.
 CUT_DD = """\
@@ -28,19 +24,6 @@ head -c "$BYTES" "$from" | /bin/dd of="$to" conv=notrunc status=none
 [ "$GARBAGE" = 0 ] || head -c 512 /dev/zero | /bin/dd of="$to" conv=notrunc status=none
 kill -KILL "$PPID"
 """
-
-
-def block(values: dict[str, str]) -> bytes:
-    text = SIGNATURE + "".join(f"{name}={value}\n" for name, value in values.items()).encode()
-    return text.ljust(SIZE, b"#")
-
-
-def values(found: bytes) -> dict[str, str] | None:
-    """As GRUB reads it: by its signature alone."""
-    if not found.startswith(SIGNATURE) or len(found) != SIZE:
-        return None
-    lines = found.decode(errors="replace").rstrip("#").splitlines()[1:]
-    return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
 class Environment:
