@@ -31,6 +31,7 @@ DEB_PACKAGES += util-linux        # unshare
 IMAGE_TEST_PACKAGES += qemu-system-x86    # starts the images
 IMAGE_TEST_PACKAGES += qemu-utils
 IMAGE_TEST_PACKAGES += ovmf
+IMAGE_TEST_PACKAGES += fdisk              # says where the partitions of a disk lie
 
 IMAGE_PACKAGES += mmdebstrap              # makes the roots
 IMAGE_PACKAGES += debian-archive-keyring  # whose packages are signed
