@@ -156,8 +156,7 @@ def test_there_and_back(workshop: Workshop, folder: Path) -> None:
         said = vm.succeed(f"collector update {STICK}/good.raucb")
         assert said.endswith(f"Version {GOOD} is installed. Restart to start it: sudo systemctl reboot")
         assert slots(vm) == (first, f"{GOOD} new", "B")
-        vm.succeed("systemctl reboot")
-        vm.wait_for_end()
+        vm.leave("systemctl reboot")
 
     with appliance.start(patience(3600)) as vm:
         answer_arp(vm.nics[UPLINK])
@@ -172,8 +171,7 @@ def test_there_and_back(workshop: Workshop, folder: Path) -> None:
         put_in_stick(vm)
         vm.succeed(f"systemd-run --quiet python3 {STICK}/ranges.py {STICK} 8000")
         vm.wait_until("(echo > /dev/tcp/127.0.0.1/8000)")
-        vm.succeed("collector update http://127.0.0.1:8000/broken.raucb --reboot")
-        vm.wait_for_end()
+        vm.leave("collector update http://127.0.0.1:8000/broken.raucb --reboot")
 
     for _ in range(3):
         with appliance.start() as vm:
@@ -208,8 +206,7 @@ def update_from(appliance: Appliance, bundle: str) -> None:
     with appliance.start() as vm:
         await_good(vm, "A")
         put_in_stick(vm)
-        vm.succeed(f"collector update {STICK}/{bundle}.raucb --reboot")
-        vm.wait_for_end()
+        vm.leave(f"collector update {STICK}/{bundle}.raucb --reboot")
 
 
 def ssh_fails(root: Path) -> None:
