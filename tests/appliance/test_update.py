@@ -175,7 +175,7 @@ def test_there_and_back(workshop: Workshop, folder: Path) -> None:
 
     for _ in range(3):
         with appliance.start() as vm:
-            vm.wait_for("^Slot A")
+            vm.wait_for("Slot A")
             vm.wait_for_end()
 
     with appliance.start() as vm:
@@ -220,7 +220,7 @@ def test_a_broken_service(workshop: Workshop, folder: Path) -> None:
     update_from(appliance, "service")
     for _ in range(3):
         with appliance.start(patience(100)) as vm:
-            vm.wait_for("^Slot B")
+            vm.wait_for("Slot B")
             vm.wait_for_end()
     with appliance.start() as vm:
         why = f"version {BROKEN}: ssh.service does not run; ssh.service has failed"
@@ -239,10 +239,10 @@ def test_a_corrupt_block(workshop: Workshop, folder: Path) -> None:
     start, _ = partition(artefact("raw"), "collector-b")
     qemu_io(appliance.disk, f"write -P 0xd5 {start + place} 512")
     with appliance.start() as vm:
-        vm.wait_for("^Slot B")
+        vm.wait_for("Slot B")
         vm.wait_for_end()
     with appliance.start() as vm:
-        vm.wait_for("^Slot A")
+        vm.wait_for("Slot A")
         assert_went_back(vm, built_version(), " empty", f"version {GOOD}: its slot is damaged")
 
 
@@ -280,7 +280,7 @@ def test_power_cuts(workshop: Workshop, folder: Path) -> None:
         vm.succeed("dd if=/dev/zero of=/boot/env/grubenv bs=512 count=1 conv=notrunc,fsync")
 
     with appliance.start(patience(3600)) as vm:
-        vm.wait_for("^Slot B")
+        vm.wait_for("Slot B")
         assert_healthy(vm)
         await_good(vm, "B")
         assert slots(vm) == (GOOD, f"{first} good", "B")
