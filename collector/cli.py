@@ -17,7 +17,7 @@ from collector.version import version
 class _Commands(click.Group):
     """Commands that bring modules of their own are read when they are asked for: --help stays quick."""
 
-    _elsewhere = ("demo", "setup", "sink")
+    _elsewhere = ("demo", "setup", "sink", "update")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self._elsewhere])
@@ -27,6 +27,10 @@ class _Commands(click.Group):
             from collector.operate.sink import sink
 
             return sink
+        if name == "update":
+            from collector.operate.update.command import update
+
+            return update
         if name == "setup":
             from collector.operate.setup.command import setup
 

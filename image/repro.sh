@@ -10,6 +10,11 @@ trap 'rm -rf --one-file-system "$folder"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
+# Named from here; the builds run elsewhere.
+for file in SIGNING_KEY SIGNING_CERT SIGNING_KEYRING; do
+    [ -z "${!file-}" ] || export "$file=$(realpath "${!file}")"
+done
+
 git_here() {
     git -c safe.directory='*' "$@"
 }
@@ -19,6 +24,10 @@ for copy in one another/place; do
     git_here clone --quiet "$tree" "$folder/$copy/tree"
     echo "Building in $folder/$copy/tree"
     LOCKED=${LOCKED-1} make --no-print-directory -C "$folder/$copy/tree" image
+    # Whom an image trusts is in it: without a key given, the second gets that of the first.
+    : "${SIGNING_KEY:=$folder/one/tree/.cache/image/development.key}"
+    : "${SIGNING_CERT:=$folder/one/tree/.cache/image/development.pem}"
+    export SIGNING_KEY SIGNING_CERT
 done
 cd "$folder"
 for result in squashfs raw; do

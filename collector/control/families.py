@@ -19,7 +19,7 @@ Sample = tuple[tuple[str, ...], float]
 @dataclass(frozen=True)
 class Figures:
     """One reading of everything that is exposed. `now`: time.time() when `status` was read; `nic_drops` and
-    `allowances`: by interface, then by name."""
+    `allowances`: by interface, then by name; `fallback`: as read_fallback() says."""
 
     now: float
     status: Status
@@ -28,6 +28,7 @@ class Figures:
     nic_drops: Mapping[str, Mapping[str, int]]
     allowances: Mapping[str, Mapping[str, int]]
     clock: Clock
+    fallback: str | None = None
 
 
 def families(figures: Figures) -> Iterator[Metric]:
@@ -37,6 +38,13 @@ def families(figures: Figures) -> Iterator[Metric]:
     yield from _nics(figures)
     yield from _state(figures)
     yield from _clock(figures.clock)
+    if figures.fallback is not None:
+        yield _gauge(
+            "collector_update_fallback",
+            "Whether an update failed, and the appliance went back to the version before by itself.",
+            (),
+            (((), bool(figures.fallback)),),
+        )
 
 
 def _counter(name: str, words: str, labels: tuple[str, ...], samples: Iterable[Sample]) -> Metric:

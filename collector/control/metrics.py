@@ -13,6 +13,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from collector.control.clock import read_clock
+from collector.control.fallback import read_fallback
 from collector.control.families import Figures, build_info, families
 from collector.control.host import Host, read_host
 from collector.control.lock import unchanged
@@ -82,6 +83,7 @@ def read_figures(instance: str, netlink: IPRoute) -> Figures:
         nic_drops={each.name: each.drops for each in used},
         allowances={each.name: allowances(each.name) for each in used},
         clock=read_clock(),
+        fallback=read_fallback(),
     )
 
 

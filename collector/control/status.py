@@ -10,6 +10,7 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from collector.control.changes import resolver
+from collector.control.fallback import read_fallback
 from collector.control.hooks import why_not_native
 from collector.control.host import Host, read_host
 from collector.control.lock import unchanged
@@ -123,6 +124,9 @@ def status_of(host: Host, instance: str, netlink: IPRoute) -> Status:
 
 
 def _notices(host: Host, observed: Observed | None) -> Iterator[str]:
+    fallback = read_fallback()
+    if fallback:
+        yield f"{fallback}; see: collector update status"
     pending = host.notes.pending
     if pending:
         left = max(0, round(pending.deadline - boottime()))

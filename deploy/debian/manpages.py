@@ -49,6 +49,12 @@ def subcommands(context: click.Context) -> Iterator[click.Context]:
                 yield click.Context(command, info_name=name, parent=context)
 
 
+def everything(context: click.Context) -> Iterator[click.Context]:
+    yield context
+    for each in subcommands(context):
+        yield from everything(each)
+
+
 def paragraphs(context: click.Context) -> list[str]:
     return re.split(r"\n\n+", cleandoc(context.command.help or ""))
 
@@ -133,7 +139,7 @@ def write_pages(folder: Path) -> None:
     day = f"{datetime.fromtimestamp(int(os.environ['SOURCE_DATE_EPOCH']), UTC):%Y-%m-%d}"
     folder.mkdir()
     main = click.Context(main_group, info_name="collector", **main_group.context_settings)
-    for context in (main, *subcommands(main)):
+    for context in everything(main):
         (folder / f"{page_name(context)}.{SECTION}").write_text(page(context, day))
 
 

@@ -12,7 +12,8 @@ cp "$tools/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed" "$work/esp/EFI/BOO
 cp "$image/disk/grub.cfg" "$work/esp/EFI/debian/grub.cfg"
 cp -r "$image/disk/repart" "$work/repart"
 tool grub-editenv /build/env/grubenv create
-tool grub-editenv /build/env/grubenv set "ORDER=A B" A_OK=1 A_TRY=0 B_OK=0 B_TRY=0
+tool grub-editenv /build/env/grubenv set PRIMARY=A A_OK=1 A_TRY=0 A_GOOD=1 B_OK=0 B_TRY=0 B_GOOD=0
+cp "$work/env/grubenv" "$work/env/grubenv.copy"
 find "$work/esp" "$work/env" -exec touch --date "@$SOURCE_DATE_EPOCH" {} +
 
 tool grub-mkimage --format i386-pc --prefix '(,gpt2)/EFI/debian' --output /build/core.img \

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import tarfile
 import zipfile
@@ -23,9 +22,13 @@ from tests.lib.appliance import (
     configure,
     disk_on,
     mirrored,
+    partition,
+    qemu_io,
     seconds_to_forwarding,
 )
 from tests.lib.vm import Machine, Vm
+
+pytestmark = pytest.mark.long
 
 BIOS = Machine("BIOS, virtio")
 UNPLUGGED = Machine("BIOS, without a serial port", serial=False)
@@ -127,7 +130,7 @@ def test_damaged_data(folder: Path) -> None:
     """It boots without, forwards what it is told, says so, and leaves the partition as it is."""
     raw = artefact("raw")
     disk = disk_on(raw, folder, "2G")
-    start, size = data_partition(raw)
+    start, size = partition(raw, "collector-data")
     qemu_io(disk, f"write -P 0xd5 {start} {size}")
     with Vm(BIOS, disk, folder / "vm", NETWORKS) as vm:
         answer_arp(vm.nics[UPLINK])
@@ -138,21 +141,3 @@ def test_damaged_data(folder: Path) -> None:
         assert_forwards(vm, mirrored())
         vm.power_off()
     qemu_io(disk, f"read -P 0xd5 {start} {size}")
-
-
-def data_partition(raw: Path) -> tuple[int, int]:
-    """Where the data partition begins and how long it is, in bytes."""
-    done = subprocess.run(["sfdisk", "--json", raw], check=True, capture_output=True)
-    (found,) = (
-        each
-        for each in json.loads(done.stdout)["partitiontable"]["partitions"]
-        if each["name"] == "collector-data"
-    )
-    return found["start"] * 512, found["size"] * 512
-
-
-def qemu_io(disk: Path, command: str) -> None:
-    done = subprocess.run(
-        ["qemu-io", "-f", "qcow2", "-c", command, disk], capture_output=True, text=True, check=True
-    )
-    assert "failed" not in done.stdout

@@ -16,6 +16,7 @@ import pytest
 from collector.cli import main_group
 from collector.control.config import parse
 from collector.operate.lab import Lab, wait_for
+from collector.operate.update.command import update
 from collector.version import version
 from tests.lib.box import SPAN, Box
 from tests.lib.container import ROOT, Container
@@ -138,7 +139,8 @@ def test_the_unit_is_right_and_has_few_privileges(machine: Machine) -> None:
 
 def test_every_command_has_a_manual_page(machine: Machine) -> None:
     pages = machine.container.says("find", "/usr/share/man/man1", "-name", "collector*").splitlines()
-    wanted = ["collector", *(f"collector-{name}" for name in commands())]
+    below = [f"update-{name}" for name in update.commands]
+    wanted = ["collector", *(f"collector-{name}" for name in [*commands(), *below])]
     assert sorted(Path(page).name for page in pages) == sorted(f"{name}.1.gz" for name in wanted)
     for page in pages:
         shown = machine.container.run("man", "--warnings", "--local-file", page)

@@ -31,6 +31,8 @@ from tests.lib.appliance import (
 )
 from tests.lib.vm import Machine, Vm
 
+pytestmark = pytest.mark.long
+
 METRICS, OTHER = 9747, 9748
 SYN_ACK = 0x12
 ADDRESS = NETWORKS["network.network.10-uplink"]

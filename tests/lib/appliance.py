@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Sequence
@@ -57,6 +58,21 @@ def disk_on(base: Path, folder: Path, size: str = "8G") -> Path:
     command = ["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(disk), size]
     subprocess.run(command, check=True)
     return disk
+
+
+def partition(raw: Path, name: str) -> tuple[int, int]:
+    """Where it begins and how long it is, in bytes."""
+    done = subprocess.run(["sfdisk", "--json", raw], check=True, capture_output=True)
+    found = json.loads(done.stdout)["partitiontable"]["partitions"]
+    (one,) = (each for each in found if each["name"] == name)
+    return one["start"] * 512, one["size"] * 512
+
+
+def qemu_io(disk: Path, command: str) -> None:
+    done = subprocess.run(
+        ["qemu-io", "-f", "qcow2", "-c", command, disk], capture_output=True, text=True, check=True
+    )
+    assert "failed" not in done.stdout
 
 
 def assert_healthy(vm: Vm) -> None:

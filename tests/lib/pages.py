@@ -17,6 +17,7 @@ _NOTHING = Figures(
     nic_drops={},
     allowances={},
     clock=Clock(True, 0, 0, 0),
+    fallback="",
 )
 
 

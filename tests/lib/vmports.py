@@ -133,6 +133,16 @@ class Qmp:
 
 
 def _connect(path: Path) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(str(path))
-    return connection
+    """QEMU's socket is there a moment before QEMU listens."""
+    end = time.monotonic() + 20
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(str(path))
+        except ConnectionRefusedError:
+            connection.close()
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return connection

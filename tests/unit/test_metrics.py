@@ -92,6 +92,12 @@ def test_with_an_agent(file_error: str, in_use: int) -> None:
     assert new == {f"collector_config_file_in_use {in_use}.0"}
 
 
+@pytest.mark.parametrize(("fallback", "fell_back"), [("", 0), ("went back", 1)])
+def test_on_the_appliance(fallback: str, fell_back: int) -> None:
+    new = set(Page(lambda: replace(FIGURES, fallback=fallback)).samples()) - set(EXPECTED.splitlines())
+    assert new == {f"collector_update_fallback {fell_back}.0"}
+
+
 @pytest.mark.parametrize(
     "error", [OSError("gone"), NetlinkError(19), BpfError(2, "reading a map"), HostError("elsewhere")]
 )
