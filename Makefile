@@ -63,8 +63,6 @@ export DEBIAN_FRONTEND := noninteractive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 APT_INSTALL := apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300
-# All tests go over as many processes as there are CPUs. Those that ARGS names run in one, unless it says `-n 2`.
-PARALLEL = $(if $(ARGS),,--numprocesses=auto)
 PIP_INSTALL := $(BIN)/python -m pip install
 UV_COMPILE = $(BIN)/uv --no-config --system-certs pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
@@ -107,8 +105,8 @@ setup: $(VENV)/.setup $(BPF_OBJECT) ## install what is missing; leaves a working
 demo: root-demo packages-demo setup ## show the whole path of a telephone call on this machine (root)
 	@$(BIN)/collector demo
 
-test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run all tests, or ARGS="tests/netns -x" (root)
-	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run the tests, or ARGS="tests/netns -x"; ARGS="-n 2" takes two CPUs (root)
+	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
 
 test-all: ## run all tests, those that take many minutes too (root)
 	@$(MAKE) --no-print-directory test ARGS="--numprocesses=auto -m ''"

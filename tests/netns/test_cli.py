@@ -25,7 +25,7 @@ from tests.lib.snapshot import changed
 NOBODY = "65534"
 COMMANDS = (
     "apply", "check", "confirm", "demo", "interfaces", "metrics", "plan", "remove", "run", "setup", "sink",
-    "status", "top",
+    "status", "top", "update",
 )  # fmt: skip
 
 
