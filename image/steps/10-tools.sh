@@ -14,7 +14,8 @@ install_debian() {
     local list
     list=$(listed "$1")
     mkdir -p "$PACKAGES"
-    INCLUDE=$list mmdebstrap --mode=root --variant=essential --include="$(echo $list | tr ' ' ,)" \
+    # Its own temporary folder too: it is left behind when the build is interrupted.
+    INCLUDE=$list TMPDIR=$work mmdebstrap --mode=root --variant=essential --include="$(echo $list | tr ' ' ,)" \
         --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
         --hook-dir="$image/hooks" \
         --aptopt='APT::Install-Recommends "false"' \

@@ -76,7 +76,7 @@ def checkout() -> Iterator[Checkout]:
         yield Checkout(Path(folder) / "tree")
 
 
-def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come to that"
