@@ -105,10 +105,10 @@ setup: $(VENV)/.setup $(BPF_OBJECT) ## install what is missing; leaves a working
 demo: root-demo packages-demo setup ## show the whole path of a telephone call on this machine (root)
 	@$(BIN)/collector demo
 
-test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run the tests, or ARGS="tests/netns -x"; ARGS="-n 2" takes two CPUs (root)
+test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run the tests, or those of ARGS="tests/netns -x" (root)
 	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
 
-test-all: ## run all tests, those that take many minutes too (root)
+test-all: ## run all tests, those of the images too (root)
 	@$(MAKE) --no-print-directory test ARGS="--numprocesses=auto -m ''"
 
 test-quick: setup $(VENV)/.test ## run the tests that take seconds and need no root

@@ -73,7 +73,9 @@ class Exposition:
 def read_figures(instance: str, netlink: IPRoute) -> Figures:
     with unchanged():
         host = read_host(netlink, instance, None, brief=True)
-    now, status = time.time(), status_of(host, instance, netlink)
+    # Both clocks at one moment, or every age would be off by as long as it takes to read.
+    now, monotonic = time.time(), time.clock_gettime(time.CLOCK_MONOTONIC)
+    status = status_of(host, instance, netlink, monotonic)
     used = tuple(_used(status, host))
     return Figures(
         now=now,

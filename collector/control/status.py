@@ -93,8 +93,8 @@ def read_status(instance: str, netlink: IPRoute) -> Status:
     return status_of(host, instance, netlink)
 
 
-def status_of(host: Host, instance: str, netlink: IPRoute) -> Status:
-    """Of a brief `host` it cannot say why a hook is no better one."""
+def status_of(host: Host, instance: str, netlink: IPRoute, now: float | None = None) -> Status:
+    """Of a brief `host` it cannot say why a hook is no better one. Ages are those at `now` (CLOCK_MONOTONIC)."""
     settings, folder = host.state.settings, instance_folder(instance)
     observed = read_observed(folder)
     waiting = observed.waiting if observed else ()
@@ -108,7 +108,7 @@ def status_of(host: Host, instance: str, netlink: IPRoute) -> Status:
             instance, not troubles, configured, troubles, (), (), troubles, waiting, notices, bool(observed)
         )
     host = replace(host, route=tmeter.find_route(netlink, settings.tmeter.address))
-    now = time.clock_gettime(time.CLOCK_MONOTONIC)
+    now = time.clock_gettime(time.CLOCK_MONOTONIC) if now is None else now
     slots = {each.slot for each in settings.sources} | {each.slot for each in host.notes.sources}
     counted = counters.read_sources(folder, slots)
     sources = tuple(_source(source, counted[source.slot], host, now) for source in settings.sources)

@@ -67,7 +67,8 @@ class Checkout:
 
     def installs(self) -> bool:
         """In the middle of the packages: dpkg works inside the new root."""
-        return (self.tree / ".cache/image/work/root/var/lib/dpkg/info").exists()
+        root = self.log.with_name("work") / "root"
+        return (root / "var/lib/dpkg/info").exists()
 
 
 @pytest.fixture

@@ -228,7 +228,7 @@ def moved_by(box: Box, agent: Agent, frames: list[bytes]) -> set[str]:
     after = lasts(settled(lambda: page(agent), int(count)))
     moved = {kind for kind, at in after.items() if at > start - 0.02}  # the kernel's clock is a coarse one
     for kind in set(after) - moved:
-        assert after[kind] == pytest.approx(lasts(before)[kind], abs=0.1)
+        assert after[kind] == pytest.approx(lasts(before)[kind], abs=0.015)
     return moved
 
 
