@@ -94,7 +94,8 @@ def read_status(instance: str, netlink: IPRoute) -> Status:
 
 
 def status_of(host: Host, instance: str, netlink: IPRoute, now: float | None = None) -> Status:
-    """Of a brief `host` it cannot say why a hook is no better one. Ages are those at `now` (CLOCK_MONOTONIC)."""
+    """Of a brief `host` it cannot say why a hook is no better one. Ages are those at `now`, by
+    CLOCK_MONOTONIC."""
     settings, folder = host.state.settings, instance_folder(instance)
     observed = read_observed(folder)
     waiting = observed.waiting if observed else ()
