@@ -32,6 +32,7 @@ GOOD = configuration("tc")
 BROKEN = GOOD.replace("t_meters", "t_meter")
 REFUSAL = """\
 the volume COLLECTOR
+collector.yaml:1:1: t_meters: there is none, so frames have nowhere to go; add one
 collector.yaml:7:1: t_meter: unknown key; did you mean 't_meters'?
 """
 NETWORK_CONFIG = """\
@@ -70,7 +71,7 @@ def test_nocloud(folder: Path) -> None:
         assert_healthy(vm)
         assert_cloud_init_is_content(vm)
         wait_until_configured(vm)
-        assert vm.succeed("hostname; grep 127.0.1.1 /etc/hosts") == "site-12\n127.0.1.1 site-12 site-12"
+        assert vm.succeed("hostname; getent hosts site-12") == "site-12\n127.0.1.1       site-12 site-12"
         assert vm.succeed(f"cat {FILE}") == GOOD.strip()
         assert_forwards(vm, mirrored())
         assert_lets_in(vm, first)
