@@ -11,7 +11,6 @@ import click
 from collector import nouns, verbs
 from collector.errors import CollectorError, InputError
 from collector.options import DEFAULT_FILE, Options
-from collector.version import version
 
 
 class _Commands(click.Group):
@@ -53,7 +52,7 @@ def _instance(_context: click.Context, _parameter: click.Parameter, value: str) 
               show_default=True, help="The configuration file.")  # fmt: skip
 @click.option("--instance", default="default", show_default=True, callback=_instance,
               help="Which collector, where several run on one host.")  # fmt: skip
-@click.version_option(version(), prog_name="collector")
+@click.version_option(package_name="collector", prog_name="collector")
 @click.pass_context
 def main_group(context: click.Context, file: Path, instance: str) -> None:
     """Sends a copy of a phone system's traffic, as VXLAN, to a t-meter.

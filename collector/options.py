@@ -14,7 +14,7 @@ import click
 from collector.errors import CollectorError
 
 if TYPE_CHECKING:
-    from pyroute2 import IPRoute
+    from pyroute2.iproute import IPRoute
 
     from collector.control.config import ConfigFile
     from collector.control.host import Host
@@ -33,7 +33,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
 
 @contextmanager
 def connected() -> Iterator[IPRoute]:
-    from pyroute2 import IPRoute
+    from pyroute2.iproute import IPRoute
 
     from collector.control.host import require_host
 

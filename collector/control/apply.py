@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from pyroute2 import IPRoute
+from pyroute2.iproute import IPRoute
 
 from collector.control import changes as change
 from collector.control.changes import Change

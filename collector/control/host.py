@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyroute2 import IPRoute
+from pyroute2.iproute import IPRoute
 
 from collector.control.notes import Notes, Tuning, instance_folder, read_notes
 from collector.control.state import State, read_state

@@ -6,10 +6,9 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from collector.control import pages
 from collector.control.choice import Choice
-from collector.control.http import Server
 from collector.control.models import Config, Metrics
 from collector.control.notes import forget_text, instance_folder
 from collector.control.observed import Observed, boottime, write_observed
@@ -18,6 +17,9 @@ from collector.control.probe import NOTHING, Prober, Target, hint
 from collector.datapath import counters
 from collector.datapath.settings import Settings
 from collector.errors import CollectorError
+
+if TYPE_CHECKING:
+    from collector.control.http import Server
 
 RECENT = 30.0  # seconds: a frame younger than that says that frames flow
 
@@ -70,8 +72,7 @@ class Monitor:
             self.server.stop()
             self.server = None
         if self.server is None:
-            web = Path(wanted.web_config) if wanted.web_config else None
-            self.server = Server(wanted.endpoints, pages.of(self.instance), web, pages.PUBLIC)
+            self.server = _server(wanted, self.instance)
             self.served = wanted
         try:
             self.server.start()
@@ -97,6 +98,15 @@ class Monitor:
             forget_text(self.folder, "agent")
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
+
+
+def _server(wanted: Metrics, instance: str) -> Server:
+    # Read only now: frames flow before anybody can ask how they do.
+    from collector.control import pages
+    from collector.control.http import Server
+
+    web = Path(wanted.web_config) if wanted.web_config else None
+    return Server(wanted.endpoints, pages.of(instance), web, pages.PUBLIC)
 
 
 def _frames_flow(folder: Path, running: Settings) -> bool:

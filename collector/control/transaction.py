@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial, singledispatchmethod
 from pathlib import Path
 
-from pyroute2 import IPRoute
+from pyroute2.iproute import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from collector.control import changes as change

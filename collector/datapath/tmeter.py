@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, ip_address
 from socket import AF_INET, AF_INET6
 from typing import Any
 
-from pyroute2 import IPRoute
+from pyroute2.iproute import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from collector.datapath.settings import Address

@@ -17,7 +17,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import click
-from pyroute2 import NetlinkError
+from pyroute2.netlink.exceptions import NetlinkError
 
 from collector.errors import HostError
 from collector.operate.calls import (

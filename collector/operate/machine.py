@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from pyroute2 import IPRoute, netns
+from pyroute2 import netns
 from pyroute2.ethtool.ioctl import IoctlEthtool, NotSupportedError
+from pyroute2.iproute import IPRoute
 
 from collector.errors import HostError
 

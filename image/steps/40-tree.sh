@@ -16,6 +16,12 @@ for unit in systemd-firstboot systemd-homed-firstboot ldconfig systemd-hwdb-upda
     systemd-update-done systemd-sysusers chrony-wait systemd-networkd-wait-online; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit.service"
 done
+# Nothing here uses them, and before the first frame is forwarded each costs the start of a program or two.
+for unit in dev-hugepages.mount dev-mqueue.mount proc-sys-fs-binfmt_misc.automount sys-fs-fuse-connections.mount \
+    sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount systemd-binfmt.service \
+    systemd-udev-load-credentials.service; do
+    ln -sf /dev/null "$root/etc/systemd/system/$unit"
+done
 chroot "$root" passwd --lock root
 
 # cloud-init warns of keys in user data that it does not know.

@@ -19,8 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from pyroute2 import IPRoute, netns
+from pyroute2 import netns
 from pyroute2.ethtool.ioctl import IoctlEthtool
+from pyroute2.iproute import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 import collector.cli

@@ -35,7 +35,7 @@ main()
 NETWORKD = """\
 import os
 from pathlib import Path
-from pyroute2 import IPRoute
+from pyroute2.iproute import IPRoute
 from collector.operate.setup import look, network, trial
 trial.PERIOD = 5
 trial.NETWORK, trial.NETWORK_ON_TRIAL = (Path(os.environ["FOLDER"]) / each for each in ("etc", "run"))

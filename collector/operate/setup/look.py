@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from pyroute2 import IPRoute
+from pyroute2.iproute import IPRoute
 
 from collector.control.config import ConfigFile, load_file
 from collector.control.host import Host

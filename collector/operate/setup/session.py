@@ -8,7 +8,7 @@ from types import FrameType
 from typing import NoReturn
 
 import click
-from pyroute2 import IPRoute
+from pyroute2.iproute import IPRoute
 
 from collector.control import confirm
 from collector.control.host import read_host

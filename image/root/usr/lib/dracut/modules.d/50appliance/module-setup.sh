@@ -16,4 +16,8 @@ install() {
         inst_simple "$moddir/$unit" "$systemdsystemunitdir/$unit"
         $SYSTEMCTL -q --root "$initdir" add-wants initrd-fs.target "$unit"
     done
+    # Each costs a program's start, and the real root does the same a moment later. dracut-cmdline serves dracut's own
+    # ways to find a root, of which none is used: systemd's generators read root= and fstab.
+    $SYSTEMCTL -q --root "$initdir" mask dracut-cmdline.service kmod-static-nodes.service systemd-sysctl.service \
+        systemd-tmpfiles-setup.service systemd-tmpfiles-setup-dev.service systemd-tmpfiles-setup-dev-early.service
 }
