@@ -26,7 +26,7 @@ for label in collector-bios collector-esp collector-env; do
     cut_out "$label"
 done
 head --bytes 440 "$work/$name.raw" > "$live/install/images/boot.img"
-sha256sum < "$work/root.squashfs" | cut -d ' ' -f 1 > "$live/install/root.sha256"
+b2sum < "$work/root.squashfs" | cut -d ' ' -f 1 > "$live/install/root.b2sum"
 cp -r "$iso/__init__.py" "$iso/installer" "$live/install/iso/"
 rm -rf "$live/install/iso/installer/__pycache__"
 cp -r "$iso/units" "$iso/ended.txt" "$live/install/"

@@ -31,12 +31,12 @@ pytestmark = pytest.mark.long
 # Another appliance's disk comes first: its partitions have the same names.
 BIOS = Machine(
     "BIOS, virtio",
-    disk=("-drive", "file={disk},format={format},if=none,id=disk",
+    disk=("-drive", "file={disk},format={format},if=none,id=disk,cache=unsafe",
           "-device", "virtio-blk-pci,drive=disk,serial=D-1,bootindex=1,addr=0x10"),
 )  # fmt: skip
 SECURE = Machine(
     "UEFI with Secure Boot, NVMe",
-    disk=("-drive", "file={disk},format={format},if=none,id=disk",
+    disk=("-drive", "file={disk},format={format},if=none,id=disk,cache=unsafe",
           "-device", "nvme,drive=disk,serial=N-1"),
     firmware="secure",
 )  # fmt: skip
