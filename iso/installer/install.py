@@ -37,6 +37,7 @@ class Journal:
 def install(plan: Plan, layout: Layout, screen: Screen, journal: Journal) -> None:
     journal.add(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, by this machine's clock: {plan}\n")
     if not plan.keep:
+        screen.say(f"Laying out {plan.disk.name}.")
         write.lay_out(plan.disk, journal.add)
     target = write.target(plan.disk, layout)
     images = medium.images(layout)
