@@ -28,6 +28,7 @@ TEST_PACKAGES += ovmf             # by UEFI too,
 TEST_PACKAGES += qemu-utils       # on disks of every form,
 TEST_PACKAGES += fdisk            # whose partitions are looked up
 TEST_PACKAGES += squashfs-tools   # looks into them
+TEST_PACKAGES += xorriso          # and into the ISO
 TEST_PACKAGES += openssh-client   # makes the administrator's key
 
 DEB_PACKAGES += mmdebstrap        # makes the Debian that each package is built in
@@ -52,7 +53,7 @@ BPF_FLAGS += -ffile-prefix-map=$(CURDIR)=.
 BPF_HEADERS := $(wildcard collector/datapath/bpf/*.h)
 BPF_OBJECT := collector/datapath/bpf/collector.bpf.o
 # What the images are made of: when one of these is newer, their tests build them anew.
-IMAGE_SOURCES := $(shell find collector image deploy/debian -type f ! -name '*.bpf.o' ! -path '*/__pycache__/*') pyproject.toml
+IMAGE_SOURCES := $(shell find collector image iso deploy/debian -type f ! -name '*.bpf.o' ! -path '*/__pycache__/*') pyproject.toml
 IMAGES := dist/SHA256SUMS
 
 BENCH_OBJECTS := $(patsubst %.c,%.o,$(wildcard tests/bench/*.bpf.c))
