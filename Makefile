@@ -56,7 +56,7 @@ BPF_FLAGS += -ffile-prefix-map=$(CURDIR)=.
 BPF_HEADERS := $(wildcard collector/datapath/bpf/*.h)
 BPF_OBJECT := collector/datapath/bpf/collector.bpf.o
 # What the images are made of: when one of these is newer, their tests build them anew.
-IMAGE_SOURCES := $(shell find collector image deploy/debian -type f ! -name '*.bpf.o' ! -path '*/__pycache__/*') pyproject.toml
+IMAGE_SOURCES := $(shell find collector image iso deploy/debian -type f ! -name '*.bpf.o' ! -path '*/__pycache__/*') pyproject.toml
 IMAGES := dist/SHA256SUMS
 
 BENCH_OBJECTS := $(patsubst %.c,%.o,$(wildcard tests/bench/*.bpf.c))

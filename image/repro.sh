@@ -30,7 +30,7 @@ for copy in one another/place; do
     export SIGNING_KEY SIGNING_CERT
 done
 cd "$folder"
-for result in squashfs raw; do
+for result in squashfs raw iso; do
     cmp one/tree/dist/*."$result" another/place/tree/dist/*."$result"
     echo "The same, byte for byte: $(basename one/tree/dist/*."$result")"
 done

@@ -9,7 +9,7 @@ python3 "$image/sbom.py" "$root" "$name" "$SOURCE_DATE_EPOCH" > "$work/$name.spd
     sed 's/^/not-as-locked /' "$work/not-as-locked"
 } > "$work/$name.manifest"
 mv "$work/root.squashfs" "$work/$name.squashfs"
-files=("$name".{raw,qcow2,vhdx.zip,ova,squashfs,raucb,spdx.json,manifest})
+files=("$name".{raw,qcow2,vhdx.zip,ova,iso,squashfs,raucb,spdx.json,manifest})
 (cd "$work" && sha256sum "${files[@]}" > SHA256SUMS)
 tool openssl cms -sign -binary -in /build/SHA256SUMS -signer /build/signing/cert.pem -inkey /build/signing/key.pem \
     -outform PEM -out /build/SHA256SUMS.sig

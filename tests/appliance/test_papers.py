@@ -72,7 +72,7 @@ def test_check_sums_hold() -> None:
     kinds = {
         line.partition(": OK")[0].partition(".")[2].split(".", 2)[-1] for line in done.stdout.splitlines()
     }
-    assert kinds == {"raw", "qcow2", "vhdx.zip", "ova", "squashfs", "raucb", "spdx.json", "manifest"}
+    assert kinds == {"raw", "qcow2", "vhdx.zip", "ova", "iso", "squashfs", "raucb", "spdx.json", "manifest"}
 
 
 def test_the_sbom_is_spdx(document: Any) -> None:

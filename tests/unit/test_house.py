@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PRODUCT = sorted((ROOT / "collector").rglob("*.py"))
 C_SOURCES = sorted(path for top in ("collector", "deploy", "tests") for path in (ROOT / top).rglob("*.[ch]"))
-PYTHON = ("collector", "deploy", "image", "tests")
+PYTHON = ("collector", "deploy", "image", "iso", "tests")
 C_STYLE = ROOT / "collector/datapath/bpf/.clang-format"
 
 TOP_LEVEL = {

@@ -11,7 +11,8 @@ depends() {
 
 install() {
     local unit
-    inst_multiple e2fsck mount mkdir
+    inst_multiple e2fsck mount mkdir grep tee
+    inst_rules 61-appliance-disk.rules
     for unit in appliance-check.service appliance-memory.service appliance-data.service; do
         inst_simple "$moddir/$unit" "$systemdsystemunitdir/$unit"
         $SYSTEMCTL -q --root "$initdir" add-wants initrd-fs.target "$unit"
