@@ -1,4 +1,4 @@
-"""Packer, with the folder packer/ beside a dist/ of the test's own."""
+"""Packer, with a copy of the folder packer/, and beside it a dist/ of the test's own or another's."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ SOURCES = ROOT / "packer"
 
 
 class Packer:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dist: Path | None = None) -> None:
         if shutil.which("packer") is None:
             pytest.skip("there is no packer")
         self.folder = folder
         self.sources = shutil.copytree(SOURCES, folder / "packer")
         self.dist = folder / "dist"
-        self.dist.mkdir()
+        self.dist.symlink_to(dist) if dist else self.dist.mkdir()
 
     def execute(self, *arguments: str, seconds: float = 60) -> tuple[int, str]:
+        # timeout also ends what Packer has started.
         done = subprocess.run(
-            ["packer", *arguments],
+            ["timeout", "--kill-after=30", f"{seconds:.0f}", "packer", *arguments],
             cwd=self.folder,
             env={
                 **os.environ,
@@ -37,7 +38,6 @@ class Packer:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=seconds,
             check=False,
         )
         if "part of a plugin that is not installed" in done.stdout:

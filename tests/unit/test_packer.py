@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from deploy.aws import ami
+from iso.installer.answers import FILE, VOLUME, Answer, parse
 from tests.lib.packer import SOURCES, Packer
 
 VERSION = "9.9.9"
@@ -98,9 +98,10 @@ def test_it_is_the_ami_that_is_made_without_an_instance_too() -> None:
     assert asked["ami_description"] == registered["Description"]
 
 
-def test_the_answers() -> None:
-    answers = yaml.safe_load((SOURCES / "install.yaml").read_text())
-    assert answers == {"disk": "any", "data": "erase", "then": "poweroff"}
+def test_the_installer_takes_the_answers() -> None:
+    answer = parse((SOURCES / "install.yaml").read_text(), "Packer's CD")
+    assert answer == Answer("Packer's CD", {}, data="erase", then="poweroff")
+    assert (VOLUME.name, FILE) == (re.findall(r'cd_label += "(.*)"', TEMPLATE)[0], "install.yaml")
 
 
 class Disks:
