@@ -103,8 +103,8 @@ function Test-MayManage {
 }
 
 function Get-PbxAdapter {
-    @(Get-VMNetworkAdapter -VMName $PbxVM -Name $PbxAdapter -ErrorAction SilentlyContinue |
-            Where-Object SwitchName -EQ $MirrorSwitch)
+    @(Get-VMNetworkAdapter -VMName $PbxVM |
+            Where-Object { $_.SwitchName -eq $MirrorSwitch -and $_.Name -like $PbxAdapter })
 }
 
 function Find-DiskProblem {
