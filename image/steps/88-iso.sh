@@ -26,7 +26,7 @@ for label in collector-bios collector-esp collector-env; do
     cut_out "$label"
 done
 head --bytes 440 "$work/$name.raw" > "$live/install/images/boot.img"
-sha256sum < "$work/root.squashfs" | cut -d ' ' -f 1 > "$live/install/root.sha256"
+b2sum < "$work/root.squashfs" | cut -d ' ' -f 1 > "$live/install/root.b2sum"
 cp -r "$iso/__init__.py" "$iso/installer" "$live/install/iso/"
 rm -rf "$live/install/iso/installer/__pycache__"
 cp -r "$iso/units" "$iso/ended.txt" "$live/install/"
@@ -44,7 +44,9 @@ tool grub-mkimage --format i386-pc-eltorito --prefix /EFI/debian --output /build
     $(listed "$iso/grub-modules.list")
 as_of_commit "$medium/EFI" "$medium/collector"
 tool mkfs.vfat -C -i 7b1c0de5 -n COLLECTOR_I --invariant /build/iso-esp.img 8192 > /dev/null
-tool mcopy -s -m -i /build/iso-esp.img /build/iso/EFI ::
+# In an order of its own: a folder's is not the same on every machine.
+tool sh -c 'cd /build/iso && for name in EFI EFI/BOOT EFI/debian; do mmd -i /build/iso-esp.img ::$name; done &&
+    for name in EFI/*/*; do mcopy -m -i /build/iso-esp.img $name ::$name; done'
 tool xorriso -as mkisofs -quiet -o "/build/$name.iso" -volid COLLECTOR_ISO -rational-rock -joliet \
     --set_all_file_dates "$(date --utc --date "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S00)" \
     --modification-date="$(date --utc --date "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S00)" \

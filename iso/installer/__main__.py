@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 from iso.installer import answers, layout, medium
 from iso.installer.conversation import Conversation
-from iso.installer.disks import settled
+from iso.installer.disks import Disk, settled
 from iso.installer.errors import InstallError
 from iso.installer.install import Journal, Plan, install
 from iso.installer.screen import Screen, consoles
+
+ALL_THERE = 60.0  # seconds after power on: until then an adapter may still find disks
 
 
 def main() -> None:
@@ -49,9 +52,18 @@ def installed(talk: Conversation, journal: Journal) -> str:
 
 def unattended(talk: Conversation, answer: answers.Answer) -> Plan:
     talk.screen.say(f"Nobody is asked: there is {answer.where}.")
-    disk = answers.choose(answer, settled(talk.layout))
+    disk = chosen(talk, answer)
     keep = disk.has_data and answer.data == "keep"
     return talk.agreed(Plan(disk, keep))
+
+
+def chosen(talk: Conversation, answer: answers.Answer) -> Disk:
+    while True:
+        try:
+            return answers.choose(answer, settled(talk.layout))
+        except InstallError:
+            if time.monotonic() > ALL_THERE:
+                raise
 
 
 def version() -> str:

@@ -21,7 +21,7 @@ No disk was found that the collector can be installed on.
     make one in the adapter's own menu, or set the adapter to HBA (JBOD) mode.
   - If the firmware's setup says RAID, RST or VMD, choose AHCI or NVMe there.
   - A virtual machine needs a disk of {needed} or more, at any kind of adapter.
-  - Look whether the firmware's setup shows the disk; if not, look at its cables.
+  - If the firmware's setup does not show the disk either, look at its cables.
 """
 FAILED = "Enter: begin again, asking. log: show what was done. off: switch off.\n> "
 PAGE = 20

@@ -12,13 +12,17 @@ from typing import Any
 
 from iso.installer.layout import DATA, FIRST_SECTOR, Layout
 
-MEDIUM = "COLLECTOR_ISO"  # the ISO's own label
 COLUMNS = (
     "NAME,PATH,TYPE,SIZE,MODEL,SERIAL,WWN,TRAN,RO,RM,LOG-SEC,FSTYPE,LABEL,PARTLABEL,PARTN,START,MOUNTPOINTS"
 )
 STEADY, LONGEST = 4.0, 60.0  # seconds without a change, until all disks are taken to be there; and at most
 
 _NO_DISKS = {"rom", "loop", "ram"}  # by kind: what nobody takes for one
+_LABELS = {
+    "COLLECTOR_ISO": "the medium that this installation came from",
+    "COLLECTOR": "holds the volume COLLECTOR, which tells this machine what to do",
+    "Ventoy": "a Ventoy stick, perhaps the one that this installation came from",
+}
 _BUSES = {"vd": "virtio", "nvme": "nvme", "mmcblk": "mmc", "xvd": "xen"}
 _RAIDS = {
     "linux_raid_member": "a Linux RAID",
@@ -108,15 +112,9 @@ def _bus(device: Mapping[str, Any]) -> str:
 def _obstacles(device: Mapping[str, Any], layout: Layout) -> Iterator[str]:
     """The first is the one that is told."""
     family = [device, *_descendants(device)]
-    if device["label"] == MEDIUM:
-        yield "the medium that this installation came from"
+    yield from (_LABELS[each["label"]] for each in family if each["label"] in _LABELS)
     for each in family:
-        if each["fstype"] in _RAIDS:
-            yield f"part of {_RAIDS[each['fstype']]}: take it out of that first"
-        if each["type"] not in {"disk", "part"}:
-            yield f"in use: {each['path']} is made of it ({each['type']})"
-        if any(each["mountpoints"]):
-            yield f"in use: {each['path']} is mounted"
+        yield from _uses(each)
     if device["rm"]:
         yield "removable"
     if device["ro"]:
@@ -125,6 +123,15 @@ def _obstacles(device: Mapping[str, Any], layout: Layout) -> Iterator[str]:
         yield f"too small: {sized(layout.needed)} are needed"
     if device["log-sec"] != 512:
         yield f"has sectors of {device['log-sec']} bytes: only 512 are supported"
+
+
+def _uses(device: Mapping[str, Any]) -> Iterator[str]:
+    if device["fstype"] in _RAIDS:
+        yield f"part of {_RAIDS[device['fstype']]}: take it out of that first"
+    if device["type"] not in {"disk", "part"}:
+        yield f"in use: {device['path']} is made of it ({device['type']})"
+    if any(device["mountpoints"]):
+        yield f"in use: {device['path']} is mounted"
 
 
 def _descendants(device: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

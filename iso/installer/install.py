@@ -37,10 +37,9 @@ class Journal:
 def install(plan: Plan, layout: Layout, screen: Screen, journal: Journal) -> None:
     journal.add(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, by this machine's clock: {plan}\n")
     if not plan.keep:
+        screen.say(f"Laying out {plan.disk.name}.")
         write.lay_out(plan.disk, journal.add)
-    target = write.target(plan.disk)
-    if missing := {each.label for each in layout.partitions} - target.nodes.keys():
-        raise InstallError(f"{plan.disk.path} has no {', '.join(sorted(missing))} after it was laid out.")
+    target = write.target(plan.disk, layout)
     images = medium.images(layout)
     write.write(target, images, lambda done, total: screen.progress("Writing", done, total))
     write.verify(target, images, lambda done, total: screen.progress("Reading back", done, total))

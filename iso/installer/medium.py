@@ -67,13 +67,13 @@ def _size(source: Path) -> int:
 def require_whole(progress: Progress) -> None:
     """That it is what the build made: a stick or a download may be damaged, and memory too."""
     root = root_image()
-    size, digest, done = _size(root), hashlib.sha256(), 0
+    size, digest, done = _size(root), hashlib.blake2b(), 0
     with root.open("rb") as file:
         while part := file.read(CHUNK):
             digest.update(part)
             done += len(part)
             progress(done, size)
-    if digest.hexdigest() != (FOLDER / "root.sha256").read_text().strip():
+    if digest.hexdigest() != (FOLDER / "root.b2sum").read_text().strip():
         raise InstallError(
             "What was read from the medium is damaged. Nothing was changed.\n"
             "Compare the file's check sum with SHA256SUMS, and write the medium anew."

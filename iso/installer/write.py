@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from pathlib import Path
 from iso.installer import medium
 from iso.installer.disks import Disk
 from iso.installer.errors import InstallError
-from iso.installer.layout import DATA
+from iso.installer.layout import DATA, Layout
 from iso.installer.medium import CHUNK, Image, Progress
 
 LOG = "log/collector-install.log"  # on the data partition, which is /var later
 RAUC_NOTES = "lib/rauc/central.raucs"
+LONGEST = 60.0  # seconds
 _BLKFLSBUF = 0x1261
 
 Log = Callable[[str], None]
@@ -36,12 +38,21 @@ def lay_out(disk: Disk, log: Log) -> None:
           "--dry-run=no", "--no-pager", disk.path], log)  # fmt: skip
 
 
-def target(disk: Disk) -> Target:
-    subprocess.run(["udevadm", "settle"], check=True)
-    command = ["lsblk", "--json", "--output", "PATH,PARTLABEL", disk.path]
+def target(disk: Disk, layout: Layout) -> Target:
+    """When udev has told of all partitions: it does so after they were made."""
+    end = time.monotonic() + LONGEST
+    while missing := {each.label for each in layout.partitions} - (nodes := _nodes(disk)).keys():
+        if time.monotonic() > end:
+            raise InstallError(f"{disk.path} has no {', '.join(sorted(missing))} after it was laid out.")
+        time.sleep(0.2)
+    return Target(disk, nodes)
+
+
+def _nodes(disk: Disk) -> dict[str, Path]:
+    command = ["lsblk", "--json", "--output", "NAME,PATH,PARTLABEL", disk.path]
     said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     children = said["blockdevices"][0].get("children", [])
-    return Target(disk, {child["partlabel"]: Path(child["path"]) for child in children if child["partlabel"]})
+    return {child["partlabel"]: Path(child["path"]) for child in children if child["partlabel"]}
 
 
 def write(target: Target, images: Sequence[Image], progress: Progress) -> None:

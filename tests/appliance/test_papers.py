@@ -57,6 +57,11 @@ def test_the_root_is_within_its_budget() -> None:
     assert artefact("squashfs").stat().st_size <= int(budget) <= 200_000_000
 
 
+def test_the_iso_is_within_its_budget() -> None:
+    (budget,) = re.findall(r"^\d+$", (TREE / "iso/budget").read_text(), re.MULTILINE)
+    assert artefact("iso").stat().st_size <= int(budget) <= 230_000_000
+
+
 @pytest.mark.parametrize("slot", ["40-root-a", "50-root-b"])
 def test_a_slot_is_at_most_half_full(slot: str) -> None:
     text = (TREE / f"image/disk/repart/{slot}.conf").read_text()

@@ -16,6 +16,7 @@ from collector.control import notes
 from collector.control.config import parse
 from collector.datapath import nic, program
 from collector.datapath.settings import DropReason
+from iso.installer import answers
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -84,6 +85,9 @@ every_page = pytest.mark.parametrize("path", PAGES, ids=page_name)
 @every_page
 def test_configurations_are_right(path: Path) -> None:
     for block in blocks(path.read_text(), "yaml"):
+        if block.startswith("# install.yaml"):
+            assert answers.parse(block, page_name(path)).selectors
+            continue
         assert parse(configuration_in(block), page_name(path)).sources
 
 

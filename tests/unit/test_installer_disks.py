@@ -51,6 +51,10 @@ def test_the_bus(name: str, tran: str | None, bus: str) -> None:
     ("found", "why"),
     [
         ({"label": "COLLECTOR_ISO", "rm": True}, "the medium that this installation came from"),
+        ({"children": [device("sda1", type="part", label="COLLECTOR")]},
+         "holds the volume COLLECTOR, which tells this machine what to do"),
+        ({"children": [device("sda1", type="part", label="Ventoy")]},
+         "a Ventoy stick, perhaps the one that this installation came from"),
         ({"rm": True}, "removable"),
         ({"ro": True}, "read-only: look for a switch on it"),
         ({"size": 1_073_741_824}, "too small: 1.4 GB are needed"),
