@@ -19,10 +19,10 @@ source "qemu" "collector" {
   cd_files         = ["${path.root}/install.yaml"]
   cd_label         = "COLLECTOR"
   communicator     = "none"
-  boot_wait        = "0s"
   shutdown_timeout = var.shutdown_timeout
 
   accelerator    = var.accelerator
+  machine_type   = "q35"
   headless       = true
   cpus           = 1
   memory         = 1024
@@ -30,7 +30,8 @@ source "qemu" "collector" {
   disk_interface = "virtio"
   net_device     = "virtio-net"
   format         = "qcow2"
-  qemuargs       = [["-serial", "file:{{ .OutputDir }}/install.log"]]
+  # What the installer says, also when it failed: Packer then waits until the time is over, and deletes what it made.
+  qemuargs = [["-serial", "file:${var.output}/qemu.log"]]
 
   output_directory = "${var.output}/qemu"
   vm_name          = "collector-${var.version}.qcow2"
@@ -42,7 +43,6 @@ source "hyperv-iso" "collector" {
   cd_files     = ["${path.root}/install.yaml"]
   cd_label     = "COLLECTOR"
   communicator = "none"
-  boot_wait    = "0s"
   # Nobody runs it, but without a command Packer switches the machine off at once instead of waiting.
   shutdown_command = "true"
   shutdown_timeout = var.shutdown_timeout

@@ -31,7 +31,7 @@ def test_the_machine_for_kvm(folder: Path) -> None:
         "build", "-only=qemu.*", *(f"-var={name}={value}" for name, value in given.items()), "packer",
         seconds=SECONDS,
     )  # fmt: skip
-    log = folder / "made/qemu/install.log"
+    log = folder / "made/qemu.log"
     assert code == 0, said + (log.read_text(errors="replace") if log.exists() else "")
     disk = disk_on(folder / f"made/qemu/collector-{version}.qcow2", folder)
     with Vm(Machine("made by Packer"), disk, folder / "vm", NETWORKS) as vm:
