@@ -12,28 +12,40 @@ from tests.lib.powershell import COMMON, Command, Script, above, nodes, said
 
 SCRIPT = Script.of(ROOT / "deploy/hyperv/New-CollectorVM.ps1")
 PAGE = (ROOT / "docs/hyperv.md").read_text()
+SHOWN = [each.partition("\n\n")[0] for each in SCRIPT.help("EXAMPLE")]
+SHOWN += re.findall(r"```powershell\n(.*?)```", PAGE, re.DOTALL)
 REFERENCE = Path(__file__).with_name("hyperv_cmdlets.txt").read_text()
 HYPERV = {name: set(parameters) for name, *parameters in map(str.split, REFERENCE.splitlines()[1:])}
 # PowerShell's own, and the parameters that are used.
 POWERSHELL = {
     "Copy-Item": {"LiteralPath", "Destination"},
+    "Expand-Archive": set(),
     "ForEach-Object": set(),
+    "Format-Table": set(),
     "Get-Module": {"ListAvailable", "Name"},
     "Join-Path": set(),
     "Out-Null": set(),
     "Remove-Item": {"LiteralPath", "Force"},
-    "Select-Object": {"Property", "Unique"},
+    "Select-Object": {"ExpandProperty", "Property", "Unique"},
     "Set-StrictMode": {"Version"},
     "Test-Path": {"LiteralPath", "PathType"},
+    "Unblock-File": set(),
     "Where-Object": {"EQ"},
     "Write-Warning": set(),
 }
 CHANGING = ("Add", "Copy", "Disable", "Enable", "New", "Remove", "Rename", "Set", "Start", "Stop")
+FUNCTIONS = SCRIPT.functions()
 STEPS = [each for each in SCRIPT.commands() if each.name == "Invoke-Step"]
 
 
-def commands_in(text: str) -> list[Command]:
-    return [each for each in Script(text).commands() if each.name.endswith("New-CollectorVM.ps1")]
+def is_ours(command: Command) -> bool:
+    return command.name.endswith("New-CollectorVM.ps1")
+
+
+def unknown(command: Command) -> set[str]:
+    """Parameters that the cmdlet does not take."""
+    given = {*command.parameters, *(key for splat in command.splats for key in SCRIPT.keys(splat))}
+    return given - (HYPERV | POWERSHELL)[command.name] - COMMON
 
 
 def blocks(step: Command) -> dict[str, str]:
@@ -60,36 +72,33 @@ def test_the_help_explains_every_parameter() -> None:
     assert [len(SCRIPT.help(each)) for each in ("SYNOPSIS", "DESCRIPTION", "EXAMPLE")] == [1, 1, 2]
 
 
-@pytest.mark.parametrize(
-    "text", [*SCRIPT.help("EXAMPLE"), *re.findall(r"```powershell\n(.*?)```", PAGE, re.DOTALL)]
-)
-def test_examples_give_what_it_takes(text: str) -> None:
-    for each in commands_in(text.partition("\n\n")[0] if "```" not in text else text):
-        given = set(each.parameters)
-        assert given - SCRIPT.parameters().keys() - COMMON == set(), text
-        assert {name for name, must in SCRIPT.parameters().items() if must} - given == set(), text
+@pytest.mark.parametrize("text", SHOWN, ids=range(len(SHOWN)))
+def test_what_is_shown_can_be_typed(text: str) -> None:
+    shown = list(Script(text).commands())
+    assert shown
+    for each in shown:
+        if is_ours(each):
+            given = set(each.parameters)
+            assert given - SCRIPT.parameters().keys() - COMMON == set(), text
+            assert {name for name, must in SCRIPT.parameters().items() if must} - given == set(), text
+        else:
+            assert unknown(each) == set(), text
 
 
-def test_the_page_shows_both_ways() -> None:
-    shown = [set(each.parameters) for text in re.findall(r"```powershell\n(.*?)```", PAGE, re.DOTALL)
-             for each in commands_in(text)]  # fmt: skip
-    assert any("PbxVM" in each for each in shown)
-    assert any("PhysicalSpan" in each for each in shown)
+def test_both_ways_are_shown() -> None:
+    shown = [set(each.parameters) for text in SHOWN for each in Script(text).commands() if is_ours(each)]
+    assert [sum(way in each for each in shown) for way in ("PbxVM", "PhysicalSpan")] == [2, 2]
 
 
 def test_every_command_exists_and_takes_its_parameters() -> None:
-    known = HYPERV | POWERSHELL
     for each in SCRIPT.commands():
-        if each.name in SCRIPT.functions():
-            continue
-        given = {*each.parameters, *(key for splat in each.splats for key in SCRIPT.keys(splat))}
-        assert given - known[each.name] - COMMON == set(), said(each.node)
+        assert each.name in FUNCTIONS or unknown(each) == set(), said(each.node)
 
 
 def test_nothing_is_changed_outside_a_step() -> None:
     """-WhatIf then changes nothing: a step asks before it does anything."""
     for each in SCRIPT.commands():
-        changes = each.name.split("-")[0] in CHANGING and each.name not in SCRIPT.functions()
+        changes = each.name.split("-")[0] in CHANGING and each.name not in FUNCTIONS
         if changes and each.name != "Set-StrictMode":
             assert any(node == step.node for node in above(each.node) for step in STEPS), said(each.node)
     (asks,) = (node for node in nodes(SCRIPT.root, "function_statement") if "ShouldProcess" in said(node))
