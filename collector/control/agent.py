@@ -152,7 +152,7 @@ class Agent:
             self._later(f"could not read this host's state: {error}", netlink)
         else:
             self.journal.changes(done)
-            self.settled, self.running, self.retry = done.settled, done.running, RETRY
+            self.settled, self.running, self.retry = done.settled or self.settled, done.running, RETRY
             self._observe(done.waiting, netlink)
 
     def _follow(self, netlink: IPRoute) -> Look:

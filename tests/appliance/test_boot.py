@@ -28,7 +28,7 @@ from tests.lib.appliance import (
 )
 from tests.lib.vm import Machine, Vm
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.vm
 
 BIOS = Machine("BIOS, virtio")
 UNPLUGGED = Machine("BIOS, without a serial port", serial=False)

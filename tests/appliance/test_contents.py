@@ -15,8 +15,6 @@ import pytest
 
 from tests.lib.root import accounts, exists_inside, listed, paths, run_in, text_of
 
-pytestmark = pytest.mark.long
-
 TREE = Path(__file__).parents[2]
 VAR = "usr/share/factory/var"  # the pattern of /var
 TEMPORARY = ["tmp", f"{VAR}/tmp"]  # noqa: S108

@@ -31,7 +31,7 @@ from tests.lib.appliance import (
 )
 from tests.lib.vm import Machine, Vm
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.vm
 
 METRICS, OTHER = 9747, 9748
 SYN_ACK = 0x12

@@ -13,8 +13,6 @@ import pytest
 
 from tests.lib.appliance import DIST, artefact
 
-pytestmark = pytest.mark.long
-
 TREE = Path(__file__).parents[2]
 MIB = 2**20
 SPDX_ID = re.compile(r"SPDXRef-[A-Za-z0-9.-]+")

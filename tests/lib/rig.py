@@ -197,6 +197,9 @@ def along(
         here.route("default", way.gateway)
         t_meter.route("default", way.far_gateway)
         gateway.sysctl(way.forwarding, 1)
+        # Else it keeps 49 frames at most, a page each, while it asks for the t-meter's MAC address.
+        for family in ("ipv4", "ipv6") if ipv6 else ("ipv4",):
+            gateway.sysctl(f"net.{family}.neigh.eth1.unres_qlen_bytes", 1 << 24)
         take_xdp_frames(gateway, "eth0")
         receive(t_meter)
         with collector(here) as tool:

@@ -43,6 +43,7 @@ TAGS: dict[str, list[Packet]] = {
     "three tags": [Dot1AD(vlan=30), Dot1Q(vlan=20), Dot1Q(vlan=21)],
     "eight tags": [Dot1AD(vlan=30), *(Dot1Q(vlan=20 + n) for n in range(7))],
 }
+STILL = 4  # readings one after the other that are the same
 
 
 @dataclass
@@ -106,13 +107,14 @@ def test_what_the_collector_sends_comes_back_once_and_is_not_sent_again(switch: 
 
 
 def reading(rig: Rig, wire: Tap) -> tuple[Figures, int]:
-    """The status and the number of packets on the wire, of a moment at which neither was changing."""
-    seen = [rig.tool.status()]
+    """The status and the number of packets on the wire, of a moment at which neither was changing: a packet
+    that was counted may still be on its way."""
+    seen: list[tuple[int, int]] = []
     while True:
-        packets = len(wire.frames())
-        seen.append(rig.tool.status())
-        if seen[-1].frames == seen[-2].frames:
-            return seen[-1], packets
+        status, packets = rig.tool.status(), len(wire.frames())
+        seen.append((status.frames, packets))
+        if len(seen) >= STILL and len(set(seen[-STILL:])) == 1:
+            return status, packets
 
 
 def to_t_meter(frame: bytes) -> bool:
