@@ -30,6 +30,10 @@ TEST_PACKAGES += fdisk            # whose partitions are looked up
 TEST_PACKAGES += squashfs-tools   # looks into them
 TEST_PACKAGES += xorriso          # and into the ISO
 TEST_PACKAGES += openssh-client   # makes the administrator's key
+ifeq ($(shell . /etc/os-release && echo $$VERSION_ID),12)
+TEST_PACKAGES += packer           # makes machines of the ISO; Debian 13 has none
+TEST_PACKAGES += xorriso          # and makes it the CD with the answers
+endif
 
 DEB_PACKAGES += mmdebstrap        # makes the Debian that each package is built in
 DEB_PACKAGES += zstd              # packs it, to be kept

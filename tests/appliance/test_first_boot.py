@@ -112,6 +112,7 @@ def test_ec2(folder: Path) -> None:
         assert_cloud_init_is_content(vm)
         wait_until_configured(vm)
         assert vm.succeed("hostname; ls --ignore '*quiet*' /etc/systemd/network") == "ip-192-0-2-2"
+        assert "169.254.169.123" in vm.succeed("chronyc -n sources")
         assert_forwards(vm, mirrored())
         assert_lets_in(vm, key)
     asked = imds.requests(folder / "imds")
