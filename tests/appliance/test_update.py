@@ -198,7 +198,7 @@ def assert_went_back(vm: Vm, version: str, other: str, why: str) -> None:
     assert (found["running"]["version"], found["fallback"]) == (version, words)
     assert f"{found['other']['version']} {found['other']['state']}" == other
     assert vm.execute("collector update status")[0] == 1
-    assert f"  * {words}" in vm.succeed("collector status --interval 0 | tr -s '\\n ' ' '")
+    assert f" * {words}" in vm.succeed("collector status --interval 0 | tr -s '\\n ' ' '")
     assert vm.succeed("collector metrics | grep ^collector_update") == "collector_update_fallback 1.0"
     vm.wait_until("grep 'UPDATE  *failed; see: sudo collector update status' /run/issue.d/appliance.issue")
 
