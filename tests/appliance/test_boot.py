@@ -95,7 +95,11 @@ def test_bios(folder: Path) -> None:
         assert 1024 - 50 < data_size(vm) - small <= 1024
 
 
-@pytest.mark.parametrize("machine", [SECURE, VMWARE, HYPERV], ids=lambda machine: machine.name)
+@pytest.mark.parametrize(
+    "machine",
+    [SECURE, HYPERV, pytest.param(VMWARE, marks=pytest.mark.long)],
+    ids=lambda machine: machine.name,
+)
 def test_other_machines(machine: Machine, folder: Path) -> None:
     disk = unpacked(machine, folder)
     with Vm(machine, disk, folder / "vm", NETWORKS) as vm:
