@@ -37,6 +37,9 @@ pytestmark = pytest.mark.vm
 STICK = "/run/stick"
 GOOD, BROKEN = "9.1.0", "9.2.0"
 CHOICE = "/usr/lib/appliance/boot-choice"
+OVER = (
+    "/run/systemd/system/appliance-back.timer.d"  # says that the time for an update to be found good is over
+)
 
 
 def patience(seconds: int) -> dict[str, str]:
@@ -224,9 +227,11 @@ def test_a_broken_service(workshop: Workshop, folder: Path) -> None:
     workshop.bundle("service", BROKEN, workshop.image(BROKEN, ssh_fails))
     appliance = Appliance(folder, workshop.stick_image())
     update_from(appliance, "service", tried=2)
-    with appliance.start(patience(100)) as vm:
+    with appliance.start(patience(3600)) as vm:
         vm.wait_for("Slot B")
-        vm.wait_for_end()
+        vm.wait_until("grep --quiet 'has failed' /var/lib/appliance/trial")
+        vm.succeed(f"mkdir -p {OVER} && printf '[Timer]\\nOnBootSec=\\nOnBootSec=1\\n' > {OVER}/zz.conf")
+        vm.leave("systemctl daemon-reload && systemctl restart appliance-back.timer")
     with appliance.start() as vm:
         why = f"version {BROKEN}: ssh.service does not run; ssh.service has failed"
         assert_went_back(vm, built_version(), f"{BROKEN} failed", why)
