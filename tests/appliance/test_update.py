@@ -37,9 +37,8 @@ pytestmark = pytest.mark.vm
 STICK = "/run/stick"
 GOOD, BROKEN = "9.1.0", "9.2.0"
 CHOICE = "/usr/lib/appliance/boot-choice"
-OVER = (
-    "/run/systemd/system/appliance-back.timer.d"  # says that the time for an update to be found good is over
-)
+# What says that the time for an update to be found good is over.
+OVER = "/run/systemd/system/appliance-back.timer.d"
 
 
 def patience(seconds: int) -> dict[str, str]:
