@@ -138,7 +138,7 @@ def test_credential_and_a_broken_volume(folder: Path) -> None:
         vm.wait_until("test -e /run/collector-refused")
         assert vm.succeed("cat /run/collector-refused") + "\n" == REFUSAL
         vm.wait_until("grep --quiet 'REFUSED .*the volume COLLECTOR' /run/issue.d/appliance.issue")
-        assert REFUSAL.splitlines()[1] in vm.execute("collector status")[1]
+        assert REFUSAL.splitlines()[1] in " ".join(vm.execute("collector status")[1].split())
         assert vm.succeed(f"cat {FILE}") + "\n" == f"# Mended by hand\n{GOOD}"
         wait_until_configured(vm)
         assert_forwards(vm, mirrored())
