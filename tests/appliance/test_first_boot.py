@@ -26,7 +26,7 @@ from tests.lib.appliance import (
 from tests.lib.brought import SshKey, assert_lets_in, drive, volume
 from tests.lib.vm import USB, Machine, Vm
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.long]
 
 GOOD = configuration("tc")
 BROKEN = GOOD.replace("t_meters", "t_meter")

@@ -26,7 +26,7 @@ from tests.lib.brought import drive, volume
 from tests.lib.person import Person
 from tests.lib.vm import USB, Machine, Vm
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.long]
 
 # Another appliance's disk comes first: its partitions have the same names.
 BIOS = Machine(

@@ -32,7 +32,7 @@ from tests.lib.appliance import (
 from tests.lib.bundles import STRANGER, Workshop, put
 from tests.lib.vm import Machine, Vm
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.long]
 
 STICK = "/run/stick"
 GOOD, BROKEN = "9.1.0", "9.2.0"
