@@ -115,6 +115,12 @@ def _send_until(rig: Rig, ports: tuple[str, ...], over: Event, sent: list[int]) 
             sent += map(mirrored.number, frames)
 
 
+def await_more(rig: Rig) -> None:
+    """Frames flow."""
+    already = rig.t_meter.stats("eth0")["rx_packets"]
+    wait_for(lambda: rig.t_meter.stats("eth0")["rx_packets"] > already, "more frames")
+
+
 def test_twenty_changed_configurations_under_load_lose_nothing_and_send_nothing_twice() -> None:
     """With a source at each hook: the NIC eth1 at XDP, eth2 at tc."""
     with on_link("xdp") as rig, Tap(rig.t_meter, "eth0", is_outer) as wire:
@@ -124,14 +130,12 @@ def test_twenty_changed_configurations_under_load_lose_nothing_and_send_nothing_
             for vni in (VNI, VNI + 1)
         ]
         rig.tool.apply(sources[0])
-        seen = [0]
         with background_load(rig, "span0", "span1") as sent:
             for turn in range(1, APPLIES + 1):
                 assert "replace the program" in rig.tool.apply(sources[turn % 2])
-                seen.append(rig.t_meter.stats("eth0")["rx_packets"])
+                await_more(rig)
         wait_for(lambda: len(complete(wire.frames())) >= len(sent), "all frames")
         assert sorted(complete(wire.frames())) == sent
-        assert sorted(set(seen)) == seen, "frames flowed between any two"
         vnis = {VNI, VNI + 1, VNI + 100, VNI + 101}
         assert set(map(vni_of, filter(is_first, wire.frames()))) == vnis
         status = rig.tool.status()
