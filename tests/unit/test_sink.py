@@ -455,7 +455,7 @@ def test_stopped_by_a_signal_it_reports_all_that_came(number: signal.Signals, tm
     if shutil.which("tshark") is None and os.environ.get("CI") != "true":
         pytest.skip("needs tshark")
     pcap = tmp_path / "frames.pcap"
-    # No more than wait in a socket, should the sink have no CPU for so long.
+    # Less than a burst: the kernel may begin to stamp what arrives only a moment after it was asked to.
     frames = [frame(IP4, SIP_PORTS, request("INVITE")), *[frame(IP4, RTP_PORTS, RTP)] * 200, b"runt"]
     with running("--json", "--pcap", str(pcap)) as (process, sender):
         before = time.time()
