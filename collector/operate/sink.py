@@ -112,7 +112,7 @@ def _receive(receiver: Receiver, screen: Screen, stop: StopSignals, seconds: flo
         if emptied:
             stop.wait(receiver.socket.fileno(), min(next_update, deadline) - now)
             now = time.monotonic()
-    receiver.drain(time.time_ns())
+    receiver.drain()
 
 
 class Receiver:
@@ -127,7 +127,6 @@ class Receiver:
         self._count = count
         self._buffer = bytearray(LARGEST_DATAGRAM)
         self._view = memoryview(self._buffer)
-        self._last_ns = 0
 
     @property
     def full(self) -> bool:
@@ -146,10 +145,12 @@ class Receiver:
             self._take(self._view[:size], arrival_time(ancillary))
         return False
 
-    def drain(self, until_ns: int) -> None:
-        """Takes what waits in the socket and came before `until_ns`, so that stopping loses nothing."""
-        while not self.full and self._last_ns < until_ns:
-            if self.receive(1):
+    def drain(self) -> None:
+        """Takes what waits in the socket, so that stopping loses nothing; for a second at most, as more
+        may come all the time. Times of arrival do not tell: the first may be stamped only when read."""
+        deadline = time.monotonic() + 1
+        while not self.full and time.monotonic() < deadline:
+            if self.receive(BURST):
                 return
 
     def flush(self) -> None:
@@ -157,7 +158,6 @@ class Receiver:
             self._pcap.flush()
 
     def _take(self, datagram: memoryview, arrived_ns: int) -> None:
-        self._last_ns = arrived_ns
         frame = self.report.add(datagram, arrived_ns)
         if frame is not None and self._pcap:
             self._pcap.write(frame, arrived_ns)
