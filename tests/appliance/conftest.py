@@ -40,3 +40,10 @@ def root() -> Iterator[Path]:
             ["unsquashfs", "-quiet", "-no-progress", "-dest", unpacked, artefact("squashfs")], check=True
         )
         yield unpacked
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not in memory: disks grow."""
+    with TemporaryDirectory(prefix="collector-test-", dir="/var/tmp") as name:
+        yield Path(name)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -55,12 +53,6 @@ VMWARE = Machine(
           "-device", "pvscsi", "-device", "scsi-hd,drive=disk"),
     nic="vmxnet3",
 )  # fmt: skip
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="collector-test-", dir="/var/tmp") as name:
-        yield Path(name)
 
 
 def identity(vm: Vm) -> str:

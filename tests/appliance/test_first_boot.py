@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -48,12 +46,6 @@ IMDS_NETWORK = {
 }
 EC2_UUID = "ec21b2c3-0000-4000-8000-000000000001"
 EC2 = ("-smbios", f"type=1,manufacturer=Amazon EC2,product=t3.small,serial={EC2_UUID},uuid={EC2_UUID}")
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="collector-test-", dir="/var/tmp") as name:
-        yield Path(name)
 
 
 def test_nocloud(folder: Path) -> None:

@@ -5,9 +5,7 @@ After a restart it is so from its first moment on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from scapy.layers.dhcp import DHCP
@@ -38,12 +36,6 @@ SYN_ACK = 0x12
 ADDRESS = NETWORKS["network.network.10-uplink"]
 RULE = f"ip daddr {COLLECTOR} tcp dport {METRICS} accept"
 QUIET = "/etc/systemd/network/07-collector-quiet-"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="collector-test-", dir="/var/tmp") as name:
-        yield Path(name)
 
 
 def test_it_follows_the_configuration(folder: Path) -> None:

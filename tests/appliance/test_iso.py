@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -40,12 +39,6 @@ SECURE = Machine(
           "-device", "nvme,drive=disk,serial=N-1"),
     firmware="secure",
 )  # fmt: skip
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="collector-test-", dir="/var/tmp") as name:
-        yield Path(name)
 
 
 def blank_disk(folder: Path) -> Path:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -16,12 +14,6 @@ from tests.lib.vm import Machine, Vm
 ENOUGH = 80
 AUDIT = 1200.0  # seconds, without acceleration
 REPORT = Path(__file__).parents[2] / ".cache/lynis.log"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="collector-test-", dir="/var/tmp") as name:
-        yield Path(name)
 
 
 def lynis(folder: Path) -> Path:

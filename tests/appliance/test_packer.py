@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -15,12 +13,6 @@ from tests.lib.vm import Machine, Vm
 pytestmark = [pytest.mark.vm, pytest.mark.long]
 
 SECONDS = 1500  # at most: it takes two to three minutes where nothing else is done
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="collector-test-", dir="/var/tmp") as name:
-        yield Path(name)
 
 
 def test_the_machine_for_kvm(folder: Path) -> None:

@@ -69,12 +69,6 @@ class Appliance:
         return Vm(machine, self.disk, folder, NETWORKS | (credentials or {}))
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="collector-test-", dir="/var/tmp") as name:
-        yield Path(name)
-
-
 def put_in_stick(vm: Vm) -> None:
     vm.succeed(f"mkdir {STICK} && mount -o ro /dev/vdb {STICK}")
 
