@@ -79,7 +79,7 @@ class Console:
             pass
         assert self.process.wait(10) == code, self.whole
         lines = re.split("[\r\n]", re.sub(r"\x1b\[[0-9]*[A-Z]", "", self.whole))
-        assert [line for line in lines if len(line) > 80] == []
+        assert not any(len(line) > 80 for line in lines), self.whole
         return self.unread
 
 

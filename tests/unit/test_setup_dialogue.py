@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any
@@ -310,3 +313,30 @@ def test_the_table_of_nics_marks_where_frames_arrive() -> None:
 def test_text_longer_than_the_screen_comes_in_pages() -> None:
     assert pages("a\nb\nc", 24) == ["a\nb\nc"]
     assert [page.count("\n") + 1 for page in pages("x\n" * 50, 24)] == [22, 22, 6]
+
+
+IN_A_FINALISER = """
+import signal
+from collector.operate.setup.terminal import leave_on, read_keys
+
+class Finalised:
+    def __del__(self):
+        signal.raise_signal(signal.SIGHUP)
+
+leave_on(signal.SIGHUP)
+Finalised()
+print("went on", flush=True)
+read_keys(60)
+print("went on for long")
+"""
+
+
+def test_a_signal_that_falls_into_a_finaliser_is_not_lost() -> None:
+    program = [sys.executable, "-c", IN_A_FINALISER]
+    ours, theirs = os.pipe()  # a keyboard at which nobody presses a key
+    try:
+        done = subprocess.run(program, check=False, stdin=ours, capture_output=True, text=True, timeout=50)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (done.returncode, done.stdout) == (1, "went on\n"), done.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from types import FrameType
-from typing import NoReturn
 
 import click
 from pyroute2.iproute import IPRoute
@@ -17,7 +15,7 @@ from collector.operate.setup import look, network, nics, perform, review, trial
 from collector.operate.setup.dialogue import Dialogue, Question, complaint
 from collector.operate.setup.facts import Facts
 from collector.operate.setup.questions import steps
-from collector.operate.setup.terminal import BACK, ask, ask_live, require_terminal, say, show
+from collector.operate.setup.terminal import BACK, ask, ask_live, leave_on, require_terminal, say, show
 from collector.operate.setup.wanted import Wanted, wanted
 from collector.options import Options, connected
 
@@ -30,8 +28,7 @@ _AGAIN = "\nChange an answer, or leave by Ctrl-C: nothing was changed."
 
 def run(options: Options) -> None:
     require_terminal()
-    for number in (signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, _leave)
+    leave_on(signal.SIGHUP, signal.SIGTERM)
     with connected() as netlink:
         try:
             _setup(options, netlink)
@@ -40,11 +37,6 @@ def run(options: Options) -> None:
             sys.exit(1)
         except EOFError:
             sys.exit(1)
-
-
-def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    """By an exception, so that what was changed to look is put back."""
-    sys.exit(1)
 
 
 def _setup(options: Options, netlink: IPRoute) -> None:

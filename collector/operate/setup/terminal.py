@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import signal
 import sys
 import termios
+import threading
 import tty
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 import click
 
@@ -20,6 +23,7 @@ BACK = "back"
 _INTERRUPT, _END = "\x03", "\x04"
 _MORE = "-- Enter: go on --"
 _ERASE = ("\x7f", "\b")
+_told_to_leave = threading.Event()
 
 
 def require_terminal() -> None:
@@ -28,6 +32,18 @@ def require_terminal() -> None:
             "setup asks questions, and there is nobody to answer: this is no terminal",
             "Run it at the console or over SSH. Without a person: write the file, then collector apply.",
         )
+
+
+def leave_on(*numbers: int) -> None:
+    """These signals end it by SystemExit, so that what was changed to look is put back. Python drops an
+    exception that falls into a finaliser, so it is raised again at the next look at the keyboard."""
+    for number in numbers:
+        signal.signal(number, _leave)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    _told_to_leave.set()
+    sys.exit(1)
 
 
 def say(text: str = "") -> None:
@@ -88,6 +104,8 @@ def _edit(label: str, look: Callable[[], Sequence[str]], draw: Draw) -> str:
 
 def read_keys(seconds: float) -> str:
     """Those pressed within that time, at once. click.Abort at Ctrl-C, EOFError without a terminal."""
+    if _told_to_leave.is_set():
+        sys.exit(1)
     keyboard = sys.stdin.fileno()
     if not select.select([keyboard], [], [], seconds)[0]:
         return ""
