@@ -37,7 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name, paths in files.items()
         for number, path in enumerate(paths)
     }
-    items.sort(key=lambda item: turns[item.path])
+    items.sort(key=lambda item: (-starts(item), turns[item.path]))
+
+
+def starts(item: pytest.Item) -> int:
+    """Of machines, each of which takes a minute or more."""
+    mark = item.get_closest_marker("vm")
+    return mark.kwargs["starts"] if mark else 0
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -22,7 +22,7 @@ from tests.lib.appliance import (
 from tests.lib.person import Person
 from tests.lib.vm import Machine, Vm
 
-pytestmark = [pytest.mark.vm, pytest.mark.long]
+pytestmark = [pytest.mark.vm(starts=1), pytest.mark.long]
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDXAGZvKp/mJ+FKHFiXpTwLZROOVNKt4eKHRXAAJqWrV me@desk"
 PASSWORD = "correct horse 7"  # noqa: S105 - of a machine that is thrown away

@@ -29,7 +29,7 @@ from tests.lib.appliance import (
 )
 from tests.lib.vm import Machine, Vm
 
-pytestmark = [pytest.mark.vm, pytest.mark.long]
+pytestmark = [pytest.mark.vm(starts=2), pytest.mark.long]
 
 METRICS, OTHER = 9747, 9748
 SYN_ACK = 0x12

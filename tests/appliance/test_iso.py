@@ -25,8 +25,6 @@ from tests.lib.brought import drive, volume
 from tests.lib.person import Person
 from tests.lib.vm import USB, Machine, Vm
 
-pytestmark = [pytest.mark.vm, pytest.mark.long]
-
 # Another appliance's disk comes first: its partitions have the same names.
 BIOS = Machine(
     "BIOS, virtio",
@@ -85,6 +83,7 @@ def identity(vm: Vm) -> str:
     return vm.succeed("cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub")
 
 
+@pytest.mark.vm(starts=4)
 def test_bios(folder: Path) -> None:
     """Unattended, by a volume; then by hand, over what was installed and configured, whose data stays."""
     disk = blank_disk(folder)
@@ -160,6 +159,7 @@ def assert_nothing_else_runs(vm: Vm) -> None:
     vm.wait_until("grep --quiet 'Install on which disk' /dev/vcs1")
 
 
+@pytest.mark.vm(starts=2)
 def test_secure_boot(folder: Path) -> None:
     """Unattended, by a file that was added to the ISO."""
     disk = blank_disk(folder)

@@ -34,6 +34,7 @@ def test_lynis(folder: Path) -> None:
     drive = f"file=fat:{lynis(folder)},format=raw,if=none,id=lynis,readonly=on"
     machine = Machine(
         "BIOS, with lynis on a second disk",
+        aslr=True,
         disk=("-drive", "file={disk},format={format},if=none,id=disk",
               "-device", "virtio-blk-pci,drive=disk,bootindex=0"),
         extra=("-drive", drive, "-device", "virtio-blk-pci,drive=lynis,serial=lynis"),

@@ -10,7 +10,7 @@ from tests.lib.appliance import DIST, NETWORKS, artefact, assert_blank, assert_h
 from tests.lib.packer import Packer
 from tests.lib.vm import Machine, Vm
 
-pytestmark = [pytest.mark.vm, pytest.mark.long]
+pytestmark = [pytest.mark.vm(starts=2), pytest.mark.long]
 
 SECONDS = 1500  # at most: it takes two to three minutes where nothing else is done
 

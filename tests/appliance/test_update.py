@@ -32,8 +32,6 @@ from tests.lib.appliance import (
 from tests.lib.bundles import STRANGER, Workshop, put
 from tests.lib.vm import Machine, Vm
 
-pytestmark = [pytest.mark.vm, pytest.mark.long]
-
 STICK = "/run/stick"
 GOOD, BROKEN = "9.1.0", "9.2.0"
 CHOICE = "/usr/lib/appliance/boot-choice"
@@ -134,13 +132,13 @@ def make_refused(workshop: Workshop) -> None:
     (workshop.stick / "torn.raucb").write_bytes(whole[:-100])
 
 
-def test_there_and_back(workshop: Workshop, folder: Path) -> None:
-    """Everything stays over an update; one that does not boot goes back by itself, and says so."""
+@pytest.mark.vm(starts=4)
+def test_an_update_and_power_cuts(workshop: Workshop, folder: Path) -> None:
+    """Power fails while the slot is written, and while the choice is; GRUB's block gets lost. Then the new
+    version runs, with everything that was there."""
     first = built_version()
     make_refused(workshop)
     workshop.bundle("good", GOOD, workshop.image(GOOD, lambda _root: None))
-    workshop.bundle("broken", BROKEN, workshop.image(BROKEN, does_not_boot))
-    shutil.copy(ranges.__file__, workshop.stick)
     appliance = Appliance(folder, workshop.stick_image())
 
     with appliance.start() as vm:
@@ -151,12 +149,34 @@ def test_there_and_back(workshop: Workshop, folder: Path) -> None:
         await_good(vm, "A")
         stays = what_stays(vm)
         assert_refuses(vm)
+        vm.succeed(f"sync && systemd-run --quiet collector update {STICK}/good.raucb")
+        vm.wait_until("[ $(awk '$3 == \"vda5\" {print $10}' /proc/diskstats) -gt 100000 ]")
+        assert vm.succeed(f"{CHOICE} get B_OK") == "0"
+
+    with appliance.start() as vm:
+        answer_arp(vm.nics[UPLINK])
+        assert_healthy(vm)
+        assert slots(vm) == (first, "empty", "A")
+        assert update_status(vm)["fallback"] == ""
+        put_in_stick(vm)
         said = vm.succeed(f"collector update {STICK}/good.raucb")
         assert said.endswith(f"Version {GOOD} is installed. Restart to start it: sudo systemctl reboot")
         assert slots(vm) == (first, f"{GOOD} new", "B")
-        vm.leave("systemctl reboot")
+        there_and_back = (
+            f"while :; do {CHOICE} set-primary A; {CHOICE} set-primary B; echo >> /run/turns; done"
+        )
+        vm.succeed(f"systemd-run --quiet sh -c '{there_and_back}'")
+        vm.wait_until("[ $(wc -l < /run/turns) -gt 20 ]")
 
     with appliance.start(patience(3600)) as vm:
+        vm.wait_until("mountpoint --quiet /boot/env")
+        found = update_status(vm)
+        assert (found["running"]["name"], found["fallback"]) == (found["chosen"], "")
+        vm.succeed(f"{CHOICE} set-primary B")
+        vm.succeed("dd if=/dev/zero of=/boot/env/grubenv bs=512 count=1 conv=notrunc,fsync")
+
+    with appliance.start(patience(3600)) as vm:
+        vm.wait_for("Slot B")
         answer_arp(vm.nics[UPLINK])
         assert_healthy(vm)
         assert "appliance.trial" in vm.succeed("cat /proc/cmdline")
@@ -166,27 +186,73 @@ def test_there_and_back(workshop: Workshop, folder: Path) -> None:
         assert what_stays(vm) == stays
         assert_forwards(vm, mirrored())
         assert vm.succeed("systemctl is-active appliance-back.timer || true") == "inactive"
+
+
+@pytest.mark.vm(starts=9)
+def test_three_new_versions_that_are_not_well(workshop: Workshop, folder: Path) -> None:
+    """One that does not boot, one whose service fails, one with a damaged block: each goes back by itself."""
+    place = make_unwell(workshop)
+    appliance = Appliance(folder, workshop.stick_image())
+    with appliance.start() as vm:
+        answer_arp(vm.nics[UPLINK])
+        await_good(vm, "A")
+        configure(vm, "tc")
         put_in_stick(vm)
         vm.succeed(f"systemd-run --quiet python3 {STICK}/ranges.py {STICK} 8000")
         vm.wait_until("(echo > /dev/tcp/127.0.0.1/8000)")
         vm.leave("collector update http://127.0.0.1:8000/broken.raucb --reboot")
-
     for _ in range(3):
         with appliance.start() as vm:
-            vm.wait_for("Slot A")
+            vm.wait_for("Slot B")
             vm.wait_for_end()
-
     with appliance.start() as vm:
-        answer_arp(vm.nics[UPLINK])
-        assert_went_back(vm, GOOD, f"{BROKEN} failed", "the new version did not start")
-        assert_forwards(vm, mirrored())
+        assert_went_back(vm, f"{BROKEN} failed", "the new version did not start")
         said = vm.succeed("collector update rollback")
-        assert said == f"It stays with version {GOOD}, which runs."
-        assert slots(vm) == (GOOD, f"{BROKEN} failed", "B")
+        assert said == f"It stays with version {built_version()}, which runs."
+        assert slots(vm) == (built_version(), f"{BROKEN} failed", "A")
         assert vm.succeed("collector metrics | grep ^collector_update") == "collector_update_fallback 0.0"
+        update_to(vm, "service", tried=2)
+
+    with appliance.start(patience(3600)) as vm:
+        vm.wait_for("Slot B")
+        answer_arp(vm.nics[UPLINK])
+        vm.wait_until("grep --quiet 'has failed' /var/lib/appliance/trial")
+        vm.succeed(f"mkdir -p {OVER} && printf '[Timer]\\nOnBootSec=\\nOnBootSec=1\\n' > {OVER}/zz.conf")
+        vm.leave("systemctl daemon-reload && systemctl restart appliance-back.timer")
+    with appliance.start() as vm:
+        why = f"version {BROKEN}: ssh.service does not run; ssh.service has failed"
+        assert_went_back(vm, f"{BROKEN} failed", why)
+        update_to(vm, "unread")
+
+    start, _ = partition(artefact("raw"), "collector-b")
+    qemu_io(appliance.disk, f"write -P 0xd5 {start + place} 512")
+    with appliance.start() as vm:
+        vm.wait_for("Slot B")
+        vm.wait_for_end()
+    with appliance.start() as vm:
+        vm.wait_for("Slot A")
+        assert_went_back(vm, " empty", f"version {GOOD}: its slot is damaged")
 
 
-def assert_went_back(vm: Vm, version: str, other: str, why: str) -> None:
+def make_unwell(workshop: Workshop) -> int:
+    """Their bundles. Returns where in the slot of the last one something lies that nothing reads."""
+    workshop.bundle("broken", BROKEN, workshop.image(BROKEN, does_not_boot))
+    workshop.bundle("service", BROKEN, workshop.image(BROKEN, ssh_fails))
+    unread = os.urandom(1024 * 1024)  # nothing makes it smaller, so it lies there as it is
+    image = workshop.image(GOOD, lambda root: put(root / "usr/share/unread", unread))
+    place = image.read_bytes().index(unread[:64])
+    workshop.bundle("unread", GOOD, image)
+    shutil.copy(ranges.__file__, workshop.stick)
+    return place
+
+
+def ssh_fails(root: Path) -> None:
+    put(root / "usr/lib/systemd/system/ssh.service.d/broken.conf", b"[Service]\nExecStartPre=false\n")
+
+
+def assert_went_back(vm: Vm, other: str, why: str) -> None:
+    version = built_version()
+    answer_arp(vm.nics[UPLINK])
     assert_healthy(vm)
     words = f"this machine went back to version {version} by itself: {why}"
     assert vm.wait_until("cat /run/appliance/fallback") == words
@@ -197,91 +263,13 @@ def assert_went_back(vm: Vm, version: str, other: str, why: str) -> None:
     assert f" * {words}" in vm.succeed("collector status --interval 0 | tr -s '\\n ' ' '")
     assert vm.succeed("collector metrics | grep ^collector_update") == "collector_update_fallback 1.0"
     vm.wait_until("grep 'UPDATE  *failed; see: sudo collector update status' /run/issue.d/appliance.issue")
+    assert_forwards(vm, mirrored())
 
 
-def update_from(appliance: Appliance, bundle: str, tried: int = 0) -> None:
-    """Installs it on a blank machine, and restarts. `tried`: how often it was started in vain by then."""
-    with appliance.start() as vm:
-        await_good(vm, "A")
-        put_in_stick(vm)
-        vm.succeed(f"collector update {STICK}/{bundle}.raucb")
-        vm.succeed(
-            f"cd /boot/env && sed s/^B_TRY=.$/B_TRY={tried}/ grubenv | dd of=grubenv conv=notrunc,fsync"
-        )
-        vm.leave("systemctl reboot")
-
-
-def ssh_fails(root: Path) -> None:
-    put(root / "usr/lib/systemd/system/ssh.service.d/broken.conf", b"[Service]\nExecStartPre=false\n")
-
-
-def test_a_broken_service(workshop: Workshop, folder: Path) -> None:
-    """It fails each time that it is tried; this is the last of them."""
-    workshop.bundle("service", BROKEN, workshop.image(BROKEN, ssh_fails))
-    appliance = Appliance(folder, workshop.stick_image())
-    update_from(appliance, "service", tried=2)
-    with appliance.start(patience(3600)) as vm:
-        vm.wait_for("Slot B")
-        vm.wait_until("grep --quiet 'has failed' /var/lib/appliance/trial")
-        vm.succeed(f"mkdir -p {OVER} && printf '[Timer]\\nOnBootSec=\\nOnBootSec=1\\n' > {OVER}/zz.conf")
-        vm.leave("systemctl daemon-reload && systemctl restart appliance-back.timer")
-    with appliance.start() as vm:
-        why = f"version {BROKEN}: ssh.service does not run; ssh.service has failed"
-        assert_went_back(vm, built_version(), f"{BROKEN} failed", why)
-
-
-def test_a_corrupt_block(workshop: Workshop, folder: Path) -> None:
-    """Nothing that starts reads it: the check of the whole slot finds it."""
-    unread = os.urandom(1024 * 1024)  # nothing makes it smaller, so it lies there as it is
-    image = workshop.image(GOOD, lambda root: put(root / "usr/share/unread", unread))
-    place = image.read_bytes().index(unread[:64])
-    workshop.bundle("marked", GOOD, image)
-    appliance = Appliance(folder, workshop.stick_image())
-    update_from(appliance, "marked")
-    start, _ = partition(artefact("raw"), "collector-b")
-    qemu_io(appliance.disk, f"write -P 0xd5 {start + place} 512")
-    with appliance.start() as vm:
-        vm.wait_for("Slot B")
-        vm.wait_for_end()
-    with appliance.start() as vm:
-        vm.wait_for("Slot A")
-        assert_went_back(vm, built_version(), " empty", f"version {GOOD}: its slot is damaged")
-
-
-def test_power_cuts(workshop: Workshop, folder: Path) -> None:
-    """While the slot is written, while the choice is written, and with GRUB's block destroyed by it."""
-    first = built_version()
-    workshop.bundle("good", GOOD, workshop.image(GOOD, lambda _root: None))
-    appliance = Appliance(folder, workshop.stick_image())
-
-    with appliance.start() as vm:
-        await_good(vm, "A")
-        put_in_stick(vm)
-        vm.succeed(f"systemd-run --quiet collector update {STICK}/good.raucb")
-        vm.wait_until("[ $(awk '$3 == \"vda5\" {print $10}' /proc/diskstats) -gt 100000 ]")
-        assert vm.succeed(f"{CHOICE} get B_OK") == "0"
-
-    with appliance.start() as vm:
-        assert_healthy(vm)
-        assert slots(vm) == (first, "empty", "A")
-        assert update_status(vm)["fallback"] == ""
-        put_in_stick(vm)
-        vm.succeed(f"collector update {STICK}/good.raucb")
-        there_and_back = (
-            f"while :; do {CHOICE} set-primary A; {CHOICE} set-primary B; echo >> /run/turns; done"
-        )
-        vm.succeed(f"systemd-run --quiet sh -c '{there_and_back}'")
-        vm.wait_until("[ $(wc -l < /run/turns) -gt 20 ]")
-
-    with appliance.start(patience(3600)) as vm:
-        assert_healthy(vm)
-        found = update_status(vm)
-        assert (found["running"]["name"], found["fallback"]) == (found["chosen"], "")
-        vm.succeed(f"{CHOICE} set-primary B")
-        vm.succeed("dd if=/dev/zero of=/boot/env/grubenv bs=512 count=1 conv=notrunc,fsync")
-
-    with appliance.start(patience(3600)) as vm:
-        vm.wait_for("Slot B")
-        assert_healthy(vm)
-        await_good(vm, "B")
-        assert slots(vm) == (GOOD, f"{first} good", "B")
+def update_to(vm: Vm, bundle: str, tried: int = 0) -> None:
+    """Installs it and restarts. `tried`: how often it was started in vain by then."""
+    await_good(vm, "A")
+    put_in_stick(vm)
+    vm.succeed(f"collector update {STICK}/{bundle}.raucb")
+    vm.succeed(f"cd /boot/env && sed s/^B_TRY=.$/B_TRY={tried}/ grubenv | dd of=grubenv conv=notrunc,fsync")
+    vm.leave("systemctl reboot")

@@ -27,7 +27,7 @@ from tests.lib.vm import Machine, Vm
 
 BARE = Path(__file__).parent / "bare" / "build.sh"
 LIMIT = 1.5  # times the bare Debian
-MACHINE = Machine("BIOS, virtio")
+MACHINE = Machine("BIOS, virtio", aslr=True)
 
 
 @contextmanager
