@@ -67,9 +67,6 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 export DEBIAN_FRONTEND := noninteractive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# Each test that starts a machine is given to who is free.
-MACHINES := --numprocesses=2 --dist=load --maxschedchunk=1
-
 APT_INSTALL := apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300
 PIP_INSTALL := $(BIN)/python -m pip install
 UV_COMPILE = $(BIN)/uv --no-config --system-certs pip compile --quiet --upgrade --universal --python-version 3.11 \
@@ -113,14 +110,11 @@ setup: $(VENV)/.setup $(BPF_OBJECT) ## install what is missing; leaves a working
 demo: root-demo packages-demo setup ## show the whole path of a telephone call on this machine (root)
 	@$(BIN)/collector demo
 
-# First what watches the clock, alone; then the machines, two at a time: each keeps a CPU busy.
 test: root-test packages-test setup $(VENV)/.test $(BIN)/prometheus $(BENCH_OBJECTS) ## run the tests, or those of ARGS="tests/netns -x" (root)
-	@trap '$(give_back)' EXIT; export PATH="$(CURDIR)/$(BIN):$$PATH"; pytest() { $(BIN)/python -m pytest "$$@"; }; \
-	$(if $(ARGS),pytest $(ARGS),pytest -m "not vm and not long" && pytest $(MACHINES) -m "vm and not long")
+	@trap '$(give_back)' EXIT; PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests $(LONG))
 
 test-all: ## run all tests, those that take many minutes too (root)
-	@$(MAKE) --no-print-directory test ARGS="-m 'not vm'"
-	@$(MAKE) --no-print-directory test ARGS="$(MACHINES) -m vm"
+	@$(MAKE) --no-print-directory test LONG=--long
 
 test-quick: setup $(VENV)/.test ## run the tests that take seconds and need no root
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/unit $(ARGS)

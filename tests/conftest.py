@@ -14,8 +14,8 @@ from tests.lib.lanes import own_mounts
 
 TESTS = Path(__file__).parent
 ROOT_TIERS = frozenset({"appliance", "bench", "bpf", "netns"})
-# A machine that boots keeps one CPU busy, beside which there is room for the tests that mostly wait.
-TURN = {"appliance": 0, "netns": 0, "bpf": 1, "unit": 2}
+# Images are built beside the first of them; those that watch the clock come when that is done.
+TURN = {"unit": 0, "bpf": 1, "appliance": 2, "netns": 3}
 
 configuration.set_hypothesis_home_dir(TESTS.parent / ".cache" / "hypothesis")
 # How long a case takes says nothing on a machine that does other things as well.
@@ -28,7 +28,7 @@ def tier(item: pytest.Item) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several processes take files in this order: what takes longest is first, so that all end together."""
+    """Of machines, what starts most of them is first, so that all processes end together."""
     files: dict[str, dict[Path, None]] = {}
     for item in items:
         files.setdefault(tier(item), {})[item.path] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +28,11 @@ def images(pytestconfig: pytest.Config) -> None:
     assert capture is not None
     (ROOT / ".cache").mkdir(exist_ok=True)
     with (ROOT / ".cache" / "images.lock").open("w") as lock, capture.global_and_fixture_disabled():
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("\nWaiting until the images are built.", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run(["make", "--silent", FILES], cwd=ROOT, env=environment, check=True, stdout=2)
 
 

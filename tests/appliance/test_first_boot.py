@@ -112,20 +112,23 @@ def test_ec2(folder: Path) -> None:
     assert 401 not in {code for _, _, code in asked}
 
 
-def test_a_credential_and_a_broken_volume(folder: Path) -> None:
-    """What a credential brings is taken; what a volume brings beside it is refused, and it goes on."""
-    stick = volume(folder / "stick", "COLLECTOR", {"collector.yaml": BROKEN})
-    machine = Machine("a credential, and a broken volume", extra=drive(stick))
+def test_a_credential_and_a_broken_stick(folder: Path) -> None:
+    """What a credential brings is taken; a stick with a broken file is refused, and it goes on."""
+    machine = Machine("a credential", extra=USB)
     credentials = NETWORKS | {"collector.yaml": GOOD}
     with Vm(machine, disk_on(artefact("qcow2"), folder), folder / "vm", credentials) as vm:
         answer_arp(vm.nics[UPLINK])
         assert_healthy(vm)
+        wait_until_configured(vm)
+        assert_forwards(vm, mirrored())
+        vm.succeed(f"sed -i '1i # Mended by hand' {FILE}")
+        vm.plug_in(volume(folder / "stick", "COLLECTOR", {"collector.yaml": BROKEN}))
         vm.wait_until("test -e /run/collector-refused")
         assert vm.succeed("cat /run/collector-refused") + "\n" == REFUSAL
         vm.wait_until("grep --quiet 'REFUSED .*the volume COLLECTOR' /run/issue.d/appliance.issue")
-        wait_until_configured(vm)
         assert REFUSAL.splitlines()[1] in " ".join(vm.execute("collector status")[1].split())
-        assert vm.succeed(f"cat {FILE}") == GOOD.strip()
+        assert vm.succeed(f"cat {FILE}") + "\n" == f"# Mended by hand\n{GOOD}"
+        wait_until_configured(vm)
         assert_forwards(vm, mirrored())
 
 
@@ -135,7 +138,7 @@ def cloud_config(**keys: object) -> str:
 
 
 def wait_until_configured(vm: Vm) -> None:
-    vm.wait_until('collector status --json | grep \'"hook": "tc"\'')
+    vm.wait_until('collector status --interval 0 --json | grep \'"hook": "tc"\'')
 
 
 def assert_cloud_init_is_content(vm: Vm) -> None:

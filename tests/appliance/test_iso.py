@@ -105,7 +105,7 @@ def test_bios(folder: Path) -> None:
     reinstall_by_hand(disk, folder)
     with Vm(BIOS, disk, folder / "again", NETWORKS) as vm:
         answer_arp(vm.nics[UPLINK])
-        vm.wait_until('collector status --json | grep \'"hook": "xdp-native"\'')
+        vm.wait_until('collector status --interval 0 --json | grep \'"hook": "xdp-native"\'')
         assert_forwards(vm, mirrored())
         assert_healthy(vm)
         assert identity(vm) == first

@@ -72,7 +72,7 @@ def put_in_stick(vm: Vm) -> None:
 
 
 def await_good(vm: Vm, slot: str) -> None:
-    vm.wait_until(f'[ "$({CHOICE} get {slot}_TRY)" = 0 ]')
+    vm.wait_until(f"grep --quiet ^{slot}_TRY=0 /boot/env/grubenv")
 
 
 def update_status(vm: Vm) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def configure(vm: Vm, hook: str) -> None:
     text = configuration(hook)
     vm.succeed(f"cat > {FILE} <<'END'\n{text}END\nsystemctl reload collector")
     attached = {"xdp": "xdp-native", "tc": "tc"}[hook]
-    vm.wait_until(f'collector status --json | grep \'"hook": "{attached}"\'')
+    vm.wait_until(f'collector status --interval 0 --json | grep \'"hook": "{attached}"\'')
 
 
 def mirrored() -> list[bytes]:

@@ -215,7 +215,7 @@ def test_a_lost_terminal_takes_nothing_back_and_confirm_keeps_it_elsewhere(rig: 
         at.process.kill()
     assert not rig.tool.file.exists()
     assert rig.tool.command("confirm").stdout == "kept\n"
-    wait_for(rig.tool.file.exists, "the guard to put the file in place")
+    wait_for(lambda: trial.read(rig.tool.instance) is None, "the guard to put the file in place, and to end")
     assert rig.tool.file.read_text() == WRITTEN
 
 
