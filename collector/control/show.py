@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -81,14 +82,14 @@ def print_status(report: Report) -> None:
     if not status.configured:
         console.print("not configured: nothing is forwarded")
         for notice in status.notices:
-            console.print(Text(f"  * {notice}", style="yellow"))
+            _print_hanging(console, "*", notice, "yellow")
         return
     colour, word = ("green", "healthy") if status.healthy else ("red", "NOT healthy")
     console.print(f"instance {status.instance}: [{colour}]{word}[/]")
     for problem in status.problems:
-        console.print(Text(f"  ! {problem}", style="red"))
+        _print_hanging(console, "!", problem, "red")
     for notice in status.notices:
-        console.print(Text(f"  * {notice}", style="yellow"))
+        _print_hanging(console, "*", notice, "yellow")
     for source in status.sources:
         console.print()
         _print_source(console, source, report.rates.get(source.name))
@@ -101,7 +102,20 @@ def print_status(report: Report) -> None:
         if t_meter.round_trip_seconds is not None:
             console.print(f"  answers in {1000 * t_meter.round_trip_seconds:>14,.1f} ms")
         if t_meter.hint and t_meter.hint != t_meter.why:
-            console.print(Text(f"  * {t_meter.hint}", style="yellow"))
+            _print_hanging(console, "*", t_meter.hint, "yellow")
+
+
+def _print_hanging(console: Console, mark: str, words: str, style: str) -> None:
+    """Further lines begin below the first word."""
+    indent = " " * 4
+    filled = (
+        textwrap.fill(
+            line, console.width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        )
+        for line in words.splitlines()
+    )
+    text = "\n".join(filled).lstrip()
+    console.print(Text(f"  {mark} {text}", style))
 
 
 def endpoint(t_meter: TMeterStatus) -> str:

@@ -90,6 +90,20 @@ t-meter ohio  203.0.113.10:4789  up
     )
 
 
+def test_long_words_hang_below_their_first(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = "a file was refused, and what ran before it runs on, until a well-made one comes:\n1: why"
+    print_status(Report(replace(BLANK, notices=(refused,)), {}))
+    assert (
+        printed(capsys)
+        == """\
+not configured: nothing is forwarded
+  * a file was refused, and what ran before it runs on, until a well-made one
+    comes:
+    1: why
+"""
+    )
+
+
 def test_one_that_is_not_healthy(capsys: pytest.CaptureFixture[str]) -> None:
     print_status(Report(SICK, {}))
     assert (
