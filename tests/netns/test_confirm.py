@@ -201,7 +201,7 @@ def hang_up(process: Process) -> None:
 @pytest.mark.parametrize("end", [kill_group, hang_up])
 def test_the_shell_is_killed_or_hung_up(trying: Box, end: Callable[[Process], None]) -> None:
     box = trying
-    shell = start(box, "setsid", "sh", "-c", '"$@"; kill -STOP $$', "sh")
+    shell = start(box, "env", "--default-signal=HUP", "setsid", "sh", "-c", '"$@"; kill -STOP $$', "sh")
     await_guard(box)
     wait_for(lambda: box.forwarded() == 13, "the new configuration", PATIENCE)
     end(shell)
