@@ -19,7 +19,8 @@ done
 # Nothing here uses them, and before the first frame is forwarded each costs the start of a program or two.
 for unit in dev-hugepages.mount dev-mqueue.mount proc-sys-fs-binfmt_misc.automount sys-fs-fuse-connections.mount \
     sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount systemd-binfmt.service \
-    systemd-udev-load-credentials.service; do
+    systemd-udev-load-credentials.service systemd-remount-fs.service \
+    kmod-static-nodes.service systemd-tmpfiles-setup-dev-early.service systemd-tmpfiles-setup-dev.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 chroot "$root" passwd --lock root
