@@ -27,7 +27,8 @@ TEST_PACKAGES += qemu-system-x86  # starts the images,
 TEST_PACKAGES += ovmf             # by UEFI too,
 TEST_PACKAGES += qemu-utils       # on disks of every form,
 TEST_PACKAGES += fdisk            # whose partitions are looked up
-TEST_PACKAGES += squashfs-tools   # looks into them
+TEST_PACKAGES += squashfs-tools   # looks into them,
+TEST_PACKAGES += cpio             # into their initrd
 TEST_PACKAGES += xorriso          # and into the ISO
 TEST_PACKAGES += openssh-client   # makes the administrator's key
 ifeq ($(shell . /etc/os-release && echo $$VERSION_ID),12)
